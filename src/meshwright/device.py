@@ -2,15 +2,146 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["cpu_threads", "map_threads"]
+from meshwright.errors import DeviceError, OptionError, VramError
+
+__all__ = [
+    "check_vram_available",
+    "cleanup_gpu_memory",
+    "cpu_threads",
+    "describe_device",
+    "map_threads",
+    "pick_device",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+GIB = 1024**3
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """The device to compute on.
+
+    Args:
+        wanted: `auto` (the first CUDA device, else the CPU), `cpu`, `cuda`, or one CUDA device such as `cuda:1`.
+    Returns:
+        `cpu` or `cuda:N`, as Warp and torch both understand it.
+    Raises:
+        DeviceError: CUDA was asked for and is not there.
+        OptionError: `wanted` is none of these.
+    """
+    name, _, number = wanted.partition(":")
+    if name not in ("auto", "cpu", "cuda") or (number and not (name == "cuda" and number.isdecimal())):
+        raise OptionError(f"device={wanted!r} is not known.", hint="Use auto, cpu, cuda or cuda:N.")
+    if name == "cpu":
+        return "cpu"
+    index = int(number or 0)
+    count = _cuda_device_count()
+    if index < count:
+        return f"cuda:{index}"
+    if name == "auto":
+        return "cpu"
+    if count:
+        raise DeviceError(
+            f"There is no CUDA device {index}; this machine has {count}.", hint=f"Use cuda:0 to cuda:{count - 1}."
+        )
+    raise DeviceError(f"CUDA is not available: {_why_no_cuda()}.", hint="Use --device cpu (or auto).")
+
+
+def _cuda_device_count() -> int:
+    """CUDA devices that torch can use; 0 for a build without CUDA or a machine without a driver."""
+    # Reading the driver's own device file first spares CPU-only machines the second that importing torch takes.
+    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _why_no_cuda() -> str:
+    import torch
+
+    if torch.version.cuda is None:
+        return "this build of torch has no CUDA support"
+    return "no NVIDIA driver or device was found"
+
+
+def cleanup_gpu_memory() -> None:
+    """Gives GPU memory that nothing holds any more back to the driver, so that the next model can have it.
+
+    Does nothing where torch was not used or has no CUDA.
+    """
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
+        return
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+
+
+def check_vram_available(required_gb: float, device: str = "cuda:0") -> float:
+    """Stops a job before it starts if it cannot fit.
+
+    Args:
+        required_gb: Memory that the job needs, GiB.
+        device: A CUDA device; for `cpu` nothing is checked.
+    Returns:
+        Free memory of the device, GiB (infinite for `cpu`).
+    Raises:
+        VramError: Less is free than required.
+        DeviceError: The device is not there.
+    """
+    if device == "cpu":
+        return float("inf")
+    device = pick_device(device)
+    import torch
+
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    free_gb, total_gb = free_bytes / GIB, total_bytes / GIB
+    if free_gb < required_gb:
+        raise VramError(
+            f"{required_gb:.1f} GiB of GPU memory are needed, {free_gb:.1f} of {total_gb:.1f} GiB are free.",
+            hint="Close other programs on this GPU, use a lower --quality, or --device cpu.",
+            required_gb=required_gb,
+            free_gb=round(free_gb, 2),
+            total_gb=round(total_gb, 2),
+        )
+    return free_gb
+
+
+def describe_device(device: str) -> dict[str, object]:
+    """What a report should say about the device: JSON-able, without anything that names this machine.
+
+    Args:
+        device: As returned by `pick_device`.
+    Returns:
+        `device`, `name`, and either `cores` (CPU) or `memory_gb` (GPU).
+    """
+    if device == "cpu":
+        return {"device": "cpu", "name": _cpu_name(), "cores": cpu_threads()}
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    return {"device": device, "name": properties.name, "memory_gb": round(properties.total_memory / GIB, 1)}
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
 
 
 def cpu_threads() -> int:

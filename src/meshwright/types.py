@@ -315,5 +315,3 @@ class SilentMonitor:
             from meshwright.errors import Cancelled
 
             raise Cancelled("The run was stopped.", hint="Nothing half-written was left behind.")
-
-

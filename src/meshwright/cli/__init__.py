@@ -1,0 +1,1 @@
+"""The command line: a thin skin over `meshwright.pipeline`, and the only place that knows a terminal."""

@@ -1,0 +1,122 @@
+"""Device choice and GPU memory, with and without CUDA (a stand-in for torch.cuda plays the machines we do not have)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from meshwright import device as device_module
+from meshwright.device import (
+    check_vram_available,
+    cleanup_gpu_memory,
+    cpu_threads,
+    describe_device,
+    map_threads,
+    pick_device,
+)
+from meshwright.errors import DeviceError, OptionError, VramError
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch):
+    """Calls `gpus(count)` to play a machine with that many CUDA devices."""
+
+    def play(count: int) -> None:
+        monkeypatch.setattr(device_module, "_cuda_device_count", lambda: count)
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count", "picked"),
+    [
+        ("auto", 0, "cpu"),
+        ("auto", 2, "cuda:0"),
+        ("cpu", 2, "cpu"),
+        ("cuda", 1, "cuda:0"),
+        ("cuda:1", 2, "cuda:1"),
+    ],
+)
+def test_pick_device(gpus, wanted: str, count: int, picked: str) -> None:
+    gpus(count)
+    assert pick_device(wanted) == picked
+
+
+def test_missing_cuda_says_what_to_do(gpus) -> None:
+    gpus(0)
+    with pytest.raises(DeviceError, match="CUDA is not available") as caught:
+        pick_device("cuda")
+    assert "--device cpu" in caught.value.hint
+    assert caught.value.code == "device.unavailable"
+
+
+def test_missing_second_gpu_names_the_range(gpus) -> None:
+    gpus(2)
+    with pytest.raises(DeviceError, match=r"no CUDA device 2; this machine has 2\. Use cuda:0 to cuda:1"):
+        pick_device("cuda:2")
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "", "cpu:1", "cuda:x", "cuda:-1", "auto:0"])
+def test_unknown_device_is_an_option_error(wanted: str) -> None:
+    with pytest.raises(OptionError, match="is not known"):
+        pick_device(wanted)
+
+
+def test_vram_check_reports_both_sides(gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (6 * 1024**3, 8 * 1024**3))
+    assert check_vram_available(5.5) == 6.0
+    with pytest.raises(VramError, match=r"7\.0 GiB of GPU memory are needed, 6\.0 of 8\.0 GiB are free") as caught:
+        check_vram_available(7)
+    assert caught.value.details == {"required_gb": 7, "free_gb": 6.0, "total_gb": 8.0}
+
+
+def test_vram_check_without_cuda(gpus) -> None:
+    gpus(0)
+    assert check_vram_available(100, "cpu") == float("inf")
+    with pytest.raises(DeviceError, match="CUDA is not available"):
+        check_vram_available(1)
+
+
+def test_cleanup_works_without_torch_and_without_cuda() -> None:
+    program = (
+        "import sys; import meshwright.device as d; d.cleanup_gpu_memory(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    import torch
+
+    assert torch.nn is not None
+    cleanup_gpu_memory()
+
+
+def test_description_of_the_cpu_is_plain_json() -> None:
+    description = describe_device("cpu")
+    assert description["device"] == "cpu"
+    assert description["cores"] == cpu_threads() >= 1
+    assert isinstance(description["name"], str)
+    assert description["name"]
+
+
+def test_map_threads_keeps_order_and_passes_errors_on() -> None:
+    assert map_threads(lambda x: x * x, range(20)) == [x * x for x in range(20)]
+    assert map_threads(lambda x: x, []) == []
+    with pytest.raises(ZeroDivisionError):
+        map_threads(lambda x: 1 / x, [1, 0])
+
+
+def test_map_threads_stays_in_this_thread_for_a_gpu() -> None:
+    here = threading.get_ident()
+    assert map_threads(lambda _: threading.get_ident(), range(4), device="cuda:0") == [here] * 4
+
+
+@pytest.mark.gpu
+def test_real_gpu() -> None:
+    assert pick_device("cuda") == "cuda:0"
+    assert check_vram_available(0.1) > 0.1
+    assert describe_device("cuda:0")["memory_gb"] > 1
+    cleanup_gpu_memory()
