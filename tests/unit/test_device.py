@@ -84,9 +84,7 @@ def test_vram_check_without_cuda(gpus) -> None:
 
 
 def test_cleanup_works_without_torch_and_without_cuda() -> None:
-    program = (
-        "import sys; import meshwright.device as d; d.cleanup_gpu_memory(); assert 'torch' not in sys.modules"
-    )
+    program = "import sys; import meshwright.device as d; d.cleanup_gpu_memory(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     import torch
 
