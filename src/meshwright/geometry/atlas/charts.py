@@ -1,0 +1,115 @@
+"""Which of the six axes each face is seen along, and which faces lie together in one chart.
+
+Letters: N vertices, F faces, E pairs of faces that share an edge.
+The textures come from six views along the axes, so a chart that is a plain projection along an axis resamples a
+photograph almost without loss. Faces turned more than about 75 degrees from their axis would be squeezed too thin.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix, diags
+from scipy.sparse.csgraph import connected_components
+
+from meshwright.types import Array
+
+__all__ = ["AXES", "PLANES", "connect", "face_pairs", "label_faces", "project"]
+
+AXES = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], np.float64)
+"""The directions that charts face."""
+PLANES = np.array(
+    [
+        [[0, 0, -1], [0, 1, 0]],
+        [[0, 0, 1], [0, 1, 0]],
+        [[-1, 0, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 1, 0]],
+        [[-1, 0, 0], [0, 1, 0]],
+    ],
+    np.float64,
+)
+"""Right and up of each axis's picture, as the six views have them; right x up is the axis, so charts keep winding."""
+LEAST_COSINE = 0.3
+"""No face joins a chart whose axis it meets at a lower cosine, unless that is its best."""
+STEPS = 30
+"""Rounds of smoothing; labels settle within about 15."""
+
+
+def face_pairs(faces: Array) -> Array:
+    """Faces that share an edge, int64 [E, 2]. An edge of more than two faces pairs neighbours in face order."""
+    side = np.int64(faces.max()) + 1
+    ends = np.stack([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]], 1).reshape(-1, 2).astype(np.int64)
+    key = ends.min(1) * side + ends.max(1)
+    order = np.argsort(key, kind="stable")
+    same = key[order][1:] == key[order][:-1]
+    owner = order // 3
+    return np.stack([owner[:-1][same], owner[1:][same]], 1)
+
+
+def face_normals(vertices: Array, faces: Array) -> tuple[Array, Array]:
+    """Unit normals float64 [F, 3] and areas float64 [F]."""
+    corners = vertices.astype(np.float64)[faces]
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(cross, axis=1)
+    return cross / np.maximum(length, 1e-30)[:, None], 0.5 * length
+
+
+def label_faces(vertices: Array, faces: Array, pairs: Array) -> Array:
+    """Give each face one of the six axes: near its normal, and mostly that of its neighbours.
+
+    Returns:
+        Index into `AXES`, int64 [F].
+    Each round takes the axis with the best sum of own cosine and neighbours' vote; only half of the faces, drawn anew,
+    change in a round, so that two neighbours cannot swap for ever.
+    """
+    normals, area = face_normals(vertices, faces)
+    cosine = normals @ AXES.T
+    count = len(faces)
+    graph = adjacency(pairs, count)
+    # Cosines averaged over some rings carry the votes of the wider neighbourhood; noise does not survive it.
+    weight = diags(np.maximum(area, 1e-3 * area.mean()))
+    mean = graph + diags(np.ones(count))
+    smooth = cosine.copy()
+    total = np.maximum((mean @ weight).sum(1), 1e-30)
+    total = np.asarray(total).reshape(-1, 1)
+    for _ in range(6):
+        smooth = (mean @ (weight @ smooth)) / total
+    allowed = cosine >= np.minimum(LEAST_COSINE, cosine.max(1) - 1e-9)[:, None]
+    score = np.where(allowed, 0.35 * cosine + 0.65 * smooth, -10.0)
+    labels = score.argmax(1)
+    random = np.random.default_rng(0)
+    for _ in range(STEPS):
+        votes = graph @ np.eye(6)[labels]
+        best = (score + 0.25 * votes).argmax(1)
+        change = (best != labels) & (random.random(count) < 0.5)
+        if not (best != labels).any():
+            break
+        labels = np.where(change, best, labels)
+    return labels
+
+
+def adjacency(pairs: Array, count: int) -> csr_matrix:
+    """Symmetric 0/1 matrix [F, F] of neighbours."""
+    ones = np.ones(2 * len(pairs))
+    row = np.concatenate([pairs[:, 0], pairs[:, 1]])
+    column = np.concatenate([pairs[:, 1], pairs[:, 0]])
+    return coo_matrix((ones, (row, column)), shape=(count, count)).tocsr()
+
+
+def connect(labels: Array, pairs: Array) -> Array:
+    """Charts: pieces of equal label joined over edges; int64 [F], numbered from 0."""
+    inside = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]]
+    count = len(labels)
+    graph = coo_matrix((np.ones(len(inside), np.int8), (inside[:, 0], inside[:, 1])), shape=(count, count))
+    charts: Array = connected_components(graph, directed=False)[1].astype(np.int64)
+    return charts
+
+
+def project(vertices: Array, faces: Array, labels: Array) -> tuple[Array, Array]:
+    """Lay each face into the picture of its axis.
+
+    Returns:
+        Corner positions float64 [F, 3, 2] in units of the mesh, and heights above the picture float64 [F, 3].
+    """
+    corners = vertices.astype(np.float64)[faces]
+    return np.einsum("fkc,fpc->fkp", corners, PLANES[labels]), np.einsum("fkc,fc->fk", corners, AXES[labels])

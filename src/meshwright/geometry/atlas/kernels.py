@@ -1,0 +1,138 @@
+"""Warp kernels that mark which cells of a chart's own bitmap its triangles touch, and which lie under others.
+
+Letters: F triangles. All bitmaps lie behind each other in one flat array; each triangle knows where its own begins.
+Positions are in cells of that bitmap; the centre of the cell in column 0, row 0 is (0.5, 0.5). Triangles are
+counter-clockwise with x to the right and y up (or along the rows: the kernels do not care).
+"""
+
+# mypy: ignore-errors
+# (Warp compiles these functions itself; their annotations are its own language.)
+
+from __future__ import annotations
+
+from meshwright._warp import wp
+
+wp.set_module_options({"enable_backward": False})
+
+__all__ = ["find_hidden_kernel", "mark_touched_kernel", "raise_height_kernel"]
+
+
+@wp.struct
+class Box:
+    """Cells from low to high, both included."""
+
+    low_x: wp.int32
+    low_y: wp.int32
+    high_x: wp.int32
+    high_y: wp.int32
+
+
+@wp.func
+def reach_of(a: wp.vec2, b: wp.vec2, c: wp.vec2, margin: float, width: wp.int32, height: wp.int32) -> Box:
+    """Cells within `margin` of the triangle's bounding box, inside the bitmap."""
+    low = wp.min(a, wp.min(b, c)) - wp.vec2(margin, margin)
+    high = wp.max(a, wp.max(b, c)) + wp.vec2(margin, margin)
+    box = Box()
+    box.low_x = wp.max(wp.int32(wp.floor(low[0])), 0)
+    box.low_y = wp.max(wp.int32(wp.floor(low[1])), 0)
+    box.high_x = wp.min(wp.int32(wp.floor(high[0])), width - 1)
+    box.high_y = wp.min(wp.int32(wp.floor(high[1])), height - 1)
+    return box
+
+
+@wp.func
+def inside_by(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
+    """How far `p` lies inside of edge a-b of a counter-clockwise triangle; negative is outside."""
+    along = b - a
+    return (along[0] * (p[1] - a[1]) - along[1] * (p[0] - a[0])) / wp.max(wp.length(along), 1.0e-12)
+
+
+@wp.func
+def weights_at(a: wp.vec2, b: wp.vec2, c: wp.vec2, p: wp.vec2) -> wp.vec3:
+    """Barycentric weights; (-1, -1, -1) for a triangle without area."""
+    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    if area <= 0.0:
+        return wp.vec3(-1.0, -1.0, -1.0)
+    u = ((b[0] - p[0]) * (c[1] - p[1]) - (b[1] - p[1]) * (c[0] - p[0])) / area
+    v = ((c[0] - p[0]) * (a[1] - p[1]) - (c[1] - p[1]) * (a[0] - p[0])) / area
+    return wp.vec3(u, v, 1.0 - u - v)
+
+
+@wp.kernel
+def mark_touched_kernel(
+    # In:
+    corners: wp.array2d[wp.vec2],  # [F, 3]
+    offset: wp.array[wp.int32],  # [F] where the triangle's bitmap begins in `touched`
+    width: wp.array[wp.int32],  # [F] columns of that bitmap
+    height: wp.array[wp.int32],  # [F] rows of that bitmap
+    margin: float,  # cells
+    # Out:
+    touched: wp.array[wp.uint8],
+):
+    """Mark cells whose square comes within `margin` of the triangle; a little more at sharp corners, never less."""
+    f = wp.tid()
+    a = corners[f, 0]
+    b = corners[f, 1]
+    c = corners[f, 2]
+    box = reach_of(a, b, c, margin, width[f], height[f])
+    # A square of side 1 reaches sqrt(1/2) from its centre.
+    least = -(margin + 0.7072)
+    for y in range(box.low_y, box.high_y + 1):
+        for x in range(box.low_x, box.high_x + 1):
+            p = wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5)
+            if inside_by(a, b, p) >= least and inside_by(b, c, p) >= least and inside_by(c, a, p) >= least:
+                touched[offset[f] + y * width[f] + x] = wp.uint8(1)
+
+
+@wp.kernel
+def raise_height_kernel(
+    # In:
+    corners: wp.array2d[wp.vec2],  # [F, 3]
+    heights: wp.array2d[wp.float32],  # [F, 3]
+    offset: wp.array[wp.int32],  # [F]
+    width: wp.array[wp.int32],  # [F]
+    height: wp.array[wp.int32],  # [F]
+    # Out:
+    top: wp.array[wp.float32],  # greatest height at each cell centre
+):
+    """The upper envelope of triangles that lie over each other."""
+    f = wp.tid()
+    a = corners[f, 0]
+    b = corners[f, 1]
+    c = corners[f, 2]
+    box = reach_of(a, b, c, 0.0, width[f], height[f])
+    for y in range(box.low_y, box.high_y + 1):
+        for x in range(box.low_x, box.high_x + 1):
+            w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
+            if wp.min(w) >= 0.0:
+                level = w[0] * heights[f, 0] + w[1] * heights[f, 1] + w[2] * heights[f, 2]
+                wp.atomic_max(top, offset[f] + y * width[f] + x, level)
+
+
+@wp.kernel
+def find_hidden_kernel(
+    # In:
+    corners: wp.array2d[wp.vec2],  # [F, 3]
+    heights: wp.array2d[wp.float32],  # [F, 3]
+    offset: wp.array[wp.int32],  # [F]
+    width: wp.array[wp.int32],  # [F]
+    height: wp.array[wp.int32],  # [F]
+    top: wp.array[wp.float32],
+    slack: float,  # heights that differ by less belong to one surface
+    # Out:
+    hidden: wp.array[wp.uint8],  # [F] 1 where something lies above the face
+):
+    """Mark faces that lie under another one of their chart at some cell centre."""
+    f = wp.tid()
+    a = corners[f, 0]
+    b = corners[f, 1]
+    c = corners[f, 2]
+    box = reach_of(a, b, c, 0.0, width[f], height[f])
+    for y in range(box.low_y, box.high_y + 1):
+        for x in range(box.low_x, box.high_x + 1):
+            w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
+            # A cell centre on a shared edge may count for both faces; they then agree about the height.
+            if wp.min(w) >= 0.0:
+                level = w[0] * heights[f, 0] + w[1] * heights[f, 1] + w[2] * heights[f, 2]
+                if level < top[offset[f] + y * width[f] + x] - slack:
+                    hidden[f] = wp.uint8(1)
