@@ -1,0 +1,38 @@
+"""How one bad file is reported without stopping the judgement of the others."""
+
+from __future__ import annotations
+
+from meshwright.errors import FileFault, InputFilesError
+
+__all__ = ["BadFileError", "Faults"]
+
+
+class BadFileError(Exception):
+    """One file cannot be used. Never leaves `inputs`: `Faults` turns it into a line of `InputFilesError`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Faults:
+    """Collects what is wrong, so that the user hears everything at once."""
+
+    def __init__(self) -> None:
+        self.found: list[FileFault] = []
+
+    def add(self, file: str, code: str, message: str) -> None:
+        """Note one fault; `file` is the name as the user knows it."""
+        self.found.append(FileFault(file=file, code=code, message=message))
+
+    def add_error(self, file: str, error: BadFileError) -> None:
+        """Note what a judging function raised."""
+        self.add(file, error.code, error.message)
+
+    def raise_if_any(self, hint: str = "") -> None:
+        """Raises:
+        InputFilesError: something was noted.
+        """
+        if self.found:
+            raise InputFilesError(self.found, hint=hint)

@@ -1,0 +1,217 @@
+"""`read_inputs`: from what the user gave to judged, decoded views."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from meshwright.device import map_threads
+from meshwright.errors import CameraError
+from meshwright.inputs.background import fill_behind
+from meshwright.inputs.config import InputConfig
+from meshwright.inputs.depth import decide_kind, read_depth
+from meshwright.inputs.faults import BadFileError, Faults
+from meshwright.inputs.folder import find_six
+from meshwright.inputs.images import Picture, decode_png, srgb_to_linear
+from meshwright.inputs.masks import Silhouette, find_silhouette, srgb_of
+from meshwright.inputs.names import read_name
+from meshwright.inputs.nerf import find_posed, is_posed
+from meshwright.inputs.source import Blob, Source, megabytes, open_source, read_limited
+from meshwright.transforms import read_cameras
+from meshwright.types import VIEW_NAMES, Array, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
+
+__all__ = ["read_inputs"]
+
+_BLANK_WARNING = (
+    "Nothing in the frame could be told from the background in any view: the whole frame counts as the object."
+)
+
+
+def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Path | None = None) -> ViewSet:
+    """Read, judge and decode six views (+ depth), or a posed image set.
+
+    Args:
+        path: A folder or a ZIP. With `transforms_train.json` or `transforms.json` at its top it is a posed image set
+            in NeRF-synthetic form, else it holds six views (layouts: `meshwright.inputs.folder`).
+        config: Limits, what depth means, cameras given separately; defaults where None.
+        depth_dir: Folder (or ZIP) of depth renders, where they do not lie with the views.
+
+    Returns:
+        Views in the order of `VIEW_NAMES` (frame order for posed sets), with cameras where they are given.
+
+    Raises:
+        InputFilesError: lists every file that cannot be used, and why.
+        CameraError: a camera file cannot be used, or does not fit its images.
+    """
+    config = InputConfig() if config is None else config
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(Path(path), config))
+        depth_source = None if depth_dir is None else stack.enter_context(open_source(Path(depth_dir), config))
+        if is_posed(source) and config.cameras is None:
+            return _read_posed(source, depth_source, config)
+        return _read_six(source, depth_source, config)
+
+
+def _read_six(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
+    faults = Faults()
+    found = find_six(source, depth_source, faults)
+    # Every image is decoded even when names or counts are wrong: one round of mending should be enough.
+    pictures = _decode_all(found.all_views, config, faults)
+    depth_pictures = _decode_all(found.all_depth, config, faults)
+    _check_total([*found.all_views.values(), *found.all_depth.values()], source.label, config.max_total_mb, faults)
+    depth_maps = _read_depth(depth_pictures, config, faults)
+    faults.raise_if_any()
+    files = {view: name for view, (name, _) in found.views.items()}
+    depth = {view: depth_maps[name] for view, (name, _) in found.depth.items()}
+    cameras = None if config.cameras is None else _given_cameras(config.cameras, files, pictures)
+    warnings = list(found.warnings)
+    views = _build_views(
+        [(view, files[view], pictures[files[view]], depth.get(view)) for view in VIEW_NAMES],
+        {view: name for view, (name, _) in found.depth.items()},
+        faults,
+        warnings,
+    )
+    return ViewSet(views=views, cameras=cameras, warnings=tuple(warnings))
+
+
+def _read_posed(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
+    faults = Faults()
+    found = find_posed(source, depth_source, config)
+    pictures = _decode_all(dict(found.images), config, faults)
+    depth_files = {name: blob for name, blob in filter(None, found.depth)}
+    depth_pictures = _decode_all(depth_files, config, faults)
+    _check_total([*dict(found.images).values(), *depth_files.values()], source.label, config.max_set_mb, faults)
+    depth_maps = _read_depth(depth_pictures, config, faults)
+    faults.raise_if_any()
+    rows = []
+    for view, (name, _), depth, camera in zip(found.names, found.images, found.depth, found.cameras, strict=True):
+        height, width = pictures[name].colour.shape[:2]
+        if (camera.width, camera.height) != (width, height):
+            faults.add(
+                name,
+                "input.size_mismatch",
+                f"{width}x{height} pixels, but the camera file says {camera.width}x{camera.height}",
+            )
+        rows.append((view, name, pictures[name], depth_maps[depth[0]] if depth else None))
+    faults.raise_if_any()
+    depth_names = {view: depth[0] for view, depth in zip(found.names, found.depth, strict=True) if depth}
+    warnings: list[str] = []
+    views = _build_views(rows, depth_names, faults, warnings)
+    return ViewSet(views=views, cameras=found.cameras, warnings=tuple(warnings))
+
+
+def _decode_all(files: dict[str, Blob], config: InputConfig, faults: Faults) -> dict[str, Picture]:
+    def decode(item: tuple[str, Blob]) -> Picture | BadFileError:
+        try:
+            return decode_png(read_limited(item[1], config), max_pixels=config.max_pixels)
+        except BadFileError as error:
+            return error
+
+    pictures: dict[str, Picture] = {}
+    for name, result in zip(files, map_threads(decode, files.items()), strict=True):
+        if isinstance(result, BadFileError):
+            faults.add_error(name, result)
+        else:
+            pictures[name] = result
+    return pictures
+
+
+def _check_total(files: list[Blob], label: str, limit_mb: float, faults: Faults) -> None:
+    total = sum(blob.size for blob in files)
+    if total > limit_mb * 1e6:
+        limit = megabytes(limit_mb * 1e6)
+        faults.add(label, "input.total_too_large", f"{megabytes(total)} of images; at most {limit} are accepted")
+
+
+def _read_depth(pictures: dict[str, Picture], config: InputConfig, faults: Faults) -> dict[str, DepthMap]:
+    """Depth maps by file name; a blank one among others is a fault, all blank is no depth at all (empty maps)."""
+    maps: dict[str, DepthMap] = {}
+    for name, picture in pictures.items():
+        try:
+            maps[name] = read_depth(picture, config)
+        except BadFileError as error:
+            faults.add_error(name, error)
+    blank = [name for name, depth in maps.items() if not depth.valid.any()]
+    if blank and len(blank) < len(maps):
+        for name in blank:
+            faults.add(name, "input.depth_blank", "all black: this depth render shows no object, while others do")
+    elif maps and not blank and all(depth.kind is DepthKind.AUTO for depth in maps.values()):
+        kind = decide_kind(list(maps.values()))
+        maps = {name: replace(depth, kind=kind) for name, depth in maps.items()}
+    return maps
+
+
+def _given_cameras(path: Path, files: dict[str, str], pictures: dict[str, Picture]) -> tuple[Camera, ...]:
+    """One camera per view from a separate camera file, in pixels of the views."""
+    by_view: dict[str, Camera] = {}
+    for file_path, camera in read_cameras(path):
+        views = read_name(file_path).views
+        if len(views) == 1 and not read_name(file_path).is_depth:
+            by_view.setdefault(views[0], camera)
+    missing = [view for view in VIEW_NAMES if view not in by_view]
+    if missing:
+        raise CameraError(
+            f"{path.name} has no camera for: {', '.join(missing)}.",
+            hint="Each frame's file_path must name its view (front, back, left, right, top, bottom).",
+        )
+    cameras = []
+    for view in VIEW_NAMES:
+        camera = by_view[view]
+        height, width = pictures[files[view]].colour.shape[:2]
+        if abs(camera.width * height - camera.height * width) > max(width, height):
+            raise CameraError(
+                f"{path.name}: the camera of {view!r} is {camera.width}x{camera.height}, but {files[view]} is "
+                f"{width}x{height}: not the same shape of frame."
+            )
+        cameras.append(replace(camera.resized(width, height), name=view))
+    return tuple(cameras)
+
+
+def _build_views(
+    rows: list[tuple[str, str, Picture, DepthMap | None]],
+    depth_names: dict[str, str],
+    faults: Faults,
+    warnings: list[str],
+) -> tuple[View, ...]:
+    """Masks, backgrounds and linear colour; blank views are faults unless all are blank."""
+
+    def work(row: tuple[str, str, Picture, DepthMap | None]) -> tuple[View, Silhouette]:
+        name, file, picture, depth = row
+        srgb = srgb_of(picture)
+        usable = depth if depth is not None and depth.valid.any() else None
+        silhouette = find_silhouette(picture, srgb, usable)
+        rgb = srgb_to_linear(srgb)
+        return _view(name, file, rgb, silhouette, usable), silhouette
+
+    pairs = map_threads(work, rows)
+    blank = [(view, silhouette) for view, silhouette in pairs if silhouette.source is MaskSource.NONE]
+    if blank and len(blank) == len(pairs):
+        warnings.append(_BLANK_WARNING)
+        ones = [replace(view, mask=np.ones_like(view.mask), depth=None) for view, _ in pairs]
+        if depth_names:
+            warnings.append("The depth renders are all black and were not used.")
+        return tuple(ones)
+    for view, silhouette in blank:
+        faults.add(view.source, "input.blank", f"{silhouette.reason}, while other views show an object")
+    faults.raise_if_any()
+    return tuple(view for view, _ in pairs)
+
+
+def _view(name: str, file: str, rgb: Array, silhouette: Silhouette, depth: DepthMap | None) -> View:
+    if silhouette.source is MaskSource.ALPHA:
+        background = np.ones_like(rgb)
+    else:
+        # A margin of a pixel or two keeps the object's blurred edge out of its background.
+        background = fill_behind(rgb, (silhouette.mask <= 0).astype(np.float32))
+    return View(
+        name=name,
+        rgb=rgb,
+        mask=silhouette.mask,
+        mask_source=silhouette.source,
+        background=background,
+        depth=depth,
+        source=file,
+    )
