@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+from meshwright.rendering.pictures import (
+    ColouredMesh,
+    Picture,
+    render_coloured,
+    render_normals,
+    render_textured,
+    render_wireframe,
+)
 from meshwright.rendering.rasterize import Fragments, rasterize_mesh, rasterize_views
+from meshwright.rendering.sheet import contact_sheet
+from meshwright.rendering.turntable import turntable_cameras
 
-__all__ = ["Fragments", "rasterize_mesh", "rasterize_views"]
+__all__ = [
+    "ColouredMesh",
+    "Fragments",
+    "Picture",
+    "contact_sheet",
+    "rasterize_mesh",
+    "rasterize_views",
+    "render_coloured",
+    "render_normals",
+    "render_textured",
+    "render_wireframe",
+    "turntable_cameras",
+]

@@ -15,7 +15,15 @@ from meshwright.rendering.projection import to_clip
 from meshwright.rendering.rasterize import kernel
 from meshwright.types import Array, Camera, Mesh
 
-__all__ = ["DEFAULT_NEAR", "Fragments", "load_kernels", "rasterize_clip", "rasterize_mesh", "rasterize_views"]
+__all__ = [
+    "DEFAULT_NEAR",
+    "Fragments",
+    "load_kernels",
+    "rasterize_clip",
+    "rasterize_mesh",
+    "rasterize_on_device",
+    "rasterize_views",
+]
 
 DEFAULT_NEAR = 1e-3
 """What lies nearer to the camera than this, along the optical axis, is not drawn. World units."""
@@ -74,16 +82,8 @@ def rasterize_mesh(mesh: Mesh, camera: Camera, *, device: str = "cpu", near: flo
     Raises:
         ShapeError: A face names a vertex that does not exist, or a vertex is not finite.
     """
-    faces = np.ascontiguousarray(mesh.faces, np.int32)
-    if len(faces) and (faces.min() < 0 or faces.max() >= len(mesh.vertices)):
-        raise ShapeError(
-            f"Faces name vertices {faces.min()} to {faces.max()}, the mesh has {len(mesh.vertices)}.",
-            hint="Faces hold indices from 0 to the number of vertices minus 1.",
-        )
-    clip = to_clip(mesh.vertices, camera)
-    if not np.isfinite(clip).all():
-        raise ShapeError("A vertex or the camera is not finite.", hint="Look for NaN in the vertices and the matrix.")
-    return rasterize_clip(clip, faces, camera.height, camera.width, device=device, near=near)
+    face_id, bary, depth = rasterize_on_device(mesh, camera, device=device, near=near)
+    return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
 
 
 def rasterize_views(mesh: Mesh, cameras: Sequence[Camera], *, device: str = "cpu") -> list[Fragments]:
@@ -96,6 +96,29 @@ def rasterize_clip(
     clip: Array, faces: Array, height: int, width: int, *, device: str = "cpu", near: float = DEFAULT_NEAR
 ) -> Fragments:
     """The same from homogeneous image coordinates, float32 [N, 3] (see `projection`), and faces int32 [F, 3]."""
+    face_id, bary, depth = _launch(clip, faces, height, width, device, near)
+    return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
+
+
+def rasterize_on_device(
+    mesh: Mesh, camera: Camera, *, device: str, near: float = DEFAULT_NEAR
+) -> tuple[wp.array, wp.array, wp.array]:
+    """`rasterize_mesh` for further kernels: face_id int32, bary vec3, z float32, each [H, W], left on the device."""
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    if len(faces) and (faces.min() < 0 or faces.max() >= len(mesh.vertices)):
+        raise ShapeError(
+            f"Faces name vertices {faces.min()} to {faces.max()}, the mesh has {len(mesh.vertices)}.",
+            hint="Faces hold indices from 0 to the number of vertices minus 1.",
+        )
+    clip = to_clip(mesh.vertices, camera)
+    if not np.isfinite(clip).all():
+        raise ShapeError("A vertex or the camera is not finite.", hint="Look for NaN in the vertices and the matrix.")
+    return _launch(clip, faces, camera.height, camera.width, device, near)
+
+
+def _launch(
+    clip: Array, faces: Array, height: int, width: int, device: str, near: float
+) -> tuple[wp.array, wp.array, wp.array]:
     load_kernels(kernel.__name__, device)
     nearest = wp.full((height, width), int(np.iinfo(np.int64).max), dtype=wp.int64, device=device)
     corners = wp.array(clip, dtype=wp.vec3, device=device)
@@ -120,4 +143,4 @@ def rasterize_clip(
         outputs=[face_id, bary, depth],
         device=device,
     )
-    return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
+    return face_id, bary, depth
