@@ -7,6 +7,7 @@
     ├── CameraError                 "camera.unresolved"     cameras cannot be read or do not explain the views
     ├── ShapeError                  "shape.mismatch"        arrays of a call do not fit together
     ├── OutputError                 "output.unwritable"     results cannot be written, or are not whole
+    │   └── DiskFullError           "output.disk_full"      too little space is free for them
     ├── WeightsNotInstalledError    "weights.not_installed" a model needs a checkpoint that is not here
     ├── DeviceError                 "device.unavailable"    the asked device is missing
     │   └── VramError               "device.vram"           the job cannot fit into GPU memory
@@ -25,6 +26,7 @@ __all__ = [
     "CameraError",
     "Cancelled",
     "DeviceError",
+    "DiskFullError",
     "FileFault",
     "InputError",
     "InputFilesError",
@@ -113,6 +115,12 @@ class OutputError(MeshwrightError):
 
     code = "output.unwritable"
     exit_code = 4
+
+
+class DiskFullError(OutputError):
+    """Too little disk space is free for the results and the checkpoints on the way to them."""
+
+    code = "output.disk_full"
 
 
 class WeightsNotInstalledError(MeshwrightError):

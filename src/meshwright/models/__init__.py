@@ -1,0 +1,23 @@
+"""The models: each turns evidence (views, cameras, a first shape) into a surface. They never import each other."""
+
+from meshwright.models.base import (
+    BaseReconstructionModel,
+    Evidence,
+    InferenceResult,
+    ModelOutput,
+    Proposal,
+    Recipe,
+)
+from meshwright.models.registry import AVAILABLE_MODELS, bind_recipe, get_model
+
+__all__ = [
+    "AVAILABLE_MODELS",
+    "BaseReconstructionModel",
+    "Evidence",
+    "InferenceResult",
+    "ModelOutput",
+    "Proposal",
+    "Recipe",
+    "bind_recipe",
+    "get_model",
+]

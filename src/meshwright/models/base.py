@@ -1,0 +1,189 @@
+"""What every model has in common, seen from both sides.
+
+Other programs see `inference(input_dir, output_dir)`: a whole reconstruction. The recipe sees `propose`: the one step
+in which models differ. `inference` runs the recipe, and the recipe calls `propose`; since models lie upstream of the
+recipe, it is handed to them (see `registry.bind_recipe` and docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol, TypedDict
+
+from meshwright.device import cleanup_gpu_memory
+from meshwright.errors import Cancelled, MeshwrightError
+from meshwright.types import Camera, Mesh, Monitor, SilentMonitor, ViewSet
+
+__all__ = ["BaseReconstructionModel", "Evidence", "InferenceResult", "ModelOutput", "Proposal", "Recipe"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that is known about the object when a model begins.
+
+    Attributes:
+        views: The pictures with masks and depth, mirrored ones already flipped back.
+        cameras: One per view, in pixels of its picture.
+        shape: Visual hull with depth fused into it: dense, closed, world frame.
+        device: Where to compute, `cpu` or `cuda:N`.
+    """
+
+    views: ViewSet
+    cameras: tuple[Camera, ...]
+    shape: Mesh
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """The surface that a model stands for.
+
+    Attributes:
+        mesh: Any number of faces; it is simplified, unwrapped and textured afterwards.
+        report: What `quality.json` should say of the model's own work, JSON-able.
+        warnings: Plain sentences for the user.
+    """
+
+    mesh: Mesh
+    report: Mapping[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOutput:
+    """Where a recipe left its main files."""
+
+    mesh_path: Path
+    ply_path: Path
+    texture_path: Path
+
+
+class InferenceResult(TypedDict):
+    """What `inference` answers; the paths are None, and `error` is a sentence, where `status` is `failed`."""
+
+    status: Literal["success", "failed"]
+    mesh_path: str | None
+    ply_path: str | None
+    texture_path: str | None
+    error: str | None
+
+
+class Recipe(Protocol):
+    """Runs every stage around a model's `propose`; `meshwright.pipeline.run_model` is the one there is."""
+
+    def __call__(
+        self,
+        input_dir: Path,
+        output_dir: Path,
+        *,
+        model: BaseReconstructionModel,
+        monitor: Monitor,
+        options: Mapping[str, object],
+    ) -> ModelOutput:
+        """Reads `input_dir`, writes every output into `output_dir`."""
+
+
+class BaseReconstructionModel(ABC):
+    """A model by name: what it needs, what it proposes, and a whole reconstruction with it.
+
+    Args:
+        recipe: The stages around `propose`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        monitor: Hears progress and can ask to stop.
+        options: Fields of `ReconstructConfig` for `inference`, such as `quality="draft"`.
+    """
+
+    model_name: ClassVar[str]
+    """The name in the registry."""
+    required_vram_gb: ClassVar[float] = 0.0
+    """GPU memory it cannot do without, GiB; 0 where it also runs on a CPU."""
+    share: ClassVar[float] = 0.0
+    """How long `propose` takes beside the other stages (those add up to 100); 0 where it is immediate."""
+
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        device: str = "auto",
+        monitor: Monitor | None = None,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.monitor: Monitor = monitor if monitor is not None else SilentMonitor()
+        self.options = dict(options or {})
+        self.progress = 0.0
+
+    def load_weights(self) -> None:  # noqa: B027  (most models need no weights)
+        """Makes ready what `propose` needs beyond code.
+
+        Raises:
+            WeightsNotInstalledError: A checkpoint is missing; the hint says what to use instead.
+        """
+
+    @abstractmethod
+    def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
+        """The model's own step; `monitor` counts 0-100 over this step alone."""
+
+    def inference(self, input_dir: str | Path, output_dir: str | Path) -> InferenceResult:
+        """Reconstructs the views in `input_dir` into `output_dir`.
+
+        Returns:
+            Always a result: what went wrong stands in `error`, in words meant for the user. Only a wish to stop
+            passes through as `Cancelled`.
+        """
+        self.progress = 0.0
+        try:
+            self.load_weights()
+            output = self.recipe(
+                Path(input_dir), Path(output_dir), model=self, monitor=_Relay(self), options=self.options
+            )
+        except Cancelled:
+            raise
+        except MeshwrightError as error:
+            return _failed(str(error))
+        except Exception as error:
+            # A worker must survive any job. The trace goes to the log; the answer shows neither paths nor code.
+            log.exception("model %s failed", self.model_name)
+            return _failed(f"The model {self.model_name} stopped on an unexpected {type(error).__name__}.")
+        finally:
+            self.cleanup()
+        return InferenceResult(
+            status="success",
+            mesh_path=str(output.mesh_path),
+            ply_path=str(output.ply_path),
+            texture_path=str(output.texture_path),
+            error=None,
+        )
+
+    def cleanup(self) -> None:
+        """Lets go of weights and GPU memory; the model can be used again after `load_weights`."""
+        cleanup_gpu_memory()
+
+    def report_progress(self, percent: float, step: str) -> None:
+        """Passes progress on to the monitor; `percent` is kept within 0-100 and never falls."""
+        self.progress = max(self.progress, min(max(float(percent), 0.0), 100.0))
+        self.monitor.report(self.progress, step)
+
+
+class _Relay:
+    """The monitor that a recipe sees: progress goes through the model's `report_progress`."""
+
+    def __init__(self, model: BaseReconstructionModel) -> None:
+        self.model = model
+
+    def report(self, percent: float, step: str) -> None:
+        self.model.report_progress(percent, step)
+
+    def check(self) -> None:
+        self.model.monitor.check()
+
+
+def _failed(message: str) -> InferenceResult:
+    return InferenceResult(status="failed", mesh_path=None, ply_path=None, texture_path=None, error=message)

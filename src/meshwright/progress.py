@@ -1,0 +1,81 @@
+"""How a run of many stages becomes one number from 0 to 100 that never falls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from meshwright.types import Monitor
+
+__all__ = ["Plan", "Span", "Stage"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One line of the recipe.
+
+    Attributes:
+        name: Short and stable: keys of timings and checkpoints, and what `--json` shows.
+        title: What a person reads while it runs.
+        share: How long it takes beside the others; any unit.
+    """
+
+    name: str
+    title: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A stage with its part of 0-100: from `start` up to, not including, `end`."""
+
+    stage: Stage
+    start: float
+    end: float
+
+
+class Plan:
+    """The stages of a run, in order, with their parts of 0-100."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        total = sum(stage.share for stage in stages)
+        spans, start = [], 0.0
+        for stage in stages:
+            end = start + 100.0 * stage.share / total
+            spans.append(Span(stage=stage, start=start, end=end))
+            start = end
+        self.spans: tuple[Span, ...] = tuple(spans)
+
+    def span(self, name: str) -> Span:
+        """The part of the stage called `name`."""
+        return next(span for span in self.spans if span.stage.name == name)
+
+    def at(self, percent: float) -> Span:
+        """Which stage runs while the whole stands at `percent`."""
+        for span in self.spans:
+            if percent < span.end:
+                return span
+        return self.spans[-1]
+
+    def monitor(self, name: str, whole: Monitor) -> Monitor:
+        """The monitor that the stage `name` gets: it counts 0-100 over its own part of the whole."""
+        return _StageMonitor(self.span(name), whole)
+
+
+class _StageMonitor:
+    """Maps 0-100 of a stage into its span, and keeps it from falling."""
+
+    def __init__(self, span: Span, whole: Monitor) -> None:
+        self.span = span
+        self.whole = whole
+        self.reached = span.start
+
+    def report(self, percent: float, step: str) -> None:
+        fraction = min(max(percent, 0.0), 100.0) / 100.0
+        # The end of a span belongs to the next stage, so a stage stops just short of it.
+        last = max(self.span.start, self.span.end - 1e-3)
+        self.reached = max(self.reached, min(self.span.start + fraction * (self.span.end - self.span.start), last))
+        self.whole.report(self.reached, step)
+
+    def check(self) -> None:
+        self.whole.check()
