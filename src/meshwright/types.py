@@ -21,6 +21,7 @@ __all__ = [
     "VIEW_NAMES",
     "Array",
     "Camera",
+    "ColouredMesh",
     "DepthKind",
     "DepthMap",
     "JobStatus",
@@ -289,6 +290,14 @@ class TexturedMesh:
     uv_faces: Array
     base_color_srgb: Array
     seen: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColouredMesh:
+    """Triangles with a colour per vertex, as PLY files hold them: `colors_srgb` uint8 [N, 3]."""
+
+    mesh: Mesh
+    colors_srgb: Array
 
 
 class Monitor(Protocol):

@@ -12,7 +12,6 @@ import pytest
 from meshwright.colour import from_srgb8, linear_to_srgb, srgb_to_linear, to_srgb8
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering import (
-    ColouredMesh,
     contact_sheet,
     rasterize_mesh,
     render_coloured,
@@ -21,7 +20,7 @@ from meshwright.rendering import (
     render_wireframe,
     turntable_cameras,
 )
-from meshwright.types import Camera, Mesh, TexturedMesh
+from meshwright.types import Camera, ColouredMesh, Mesh, TexturedMesh
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 

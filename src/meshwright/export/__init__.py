@@ -1,0 +1,26 @@
+"""Meshes to disk and back: OBJ, PLY, GLB. Neither torch nor Warp is needed here."""
+
+from __future__ import annotations
+
+from meshwright.export.files import encode_png, write_atomic, write_png
+from meshwright.export.glb import write_glb
+from meshwright.export.load import load_textured, weld
+from meshwright.export.obj import write_obj
+from meshwright.export.ply import write_ply
+from meshwright.export.result import ExportedFiles, export_result, save_mesh_both_formats
+from meshwright.export.validate import validate_mesh_output
+
+__all__ = [
+    "ExportedFiles",
+    "encode_png",
+    "export_result",
+    "load_textured",
+    "save_mesh_both_formats",
+    "validate_mesh_output",
+    "weld",
+    "write_atomic",
+    "write_glb",
+    "write_obj",
+    "write_ply",
+    "write_png",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from meshwright.rendering.pictures import (
-    ColouredMesh,
     Picture,
     render_coloured,
     render_normals,
@@ -15,7 +14,6 @@ from meshwright.rendering.sheet import contact_sheet
 from meshwright.rendering.turntable import turntable_cameras
 
 __all__ = [
-    "ColouredMesh",
     "Fragments",
     "Picture",
     "contact_sheet",

@@ -15,10 +15,9 @@ from meshwright.colour import decode_table, from_srgb8, linear_to_srgb, srgb_to_
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering import shade_kernel
 from meshwright.rendering.rasterize import load_kernels, rasterize_on_device
-from meshwright.types import Array, Camera, Mesh, TexturedMesh
+from meshwright.types import Array, Camera, ColouredMesh, Mesh, TexturedMesh
 
 __all__ = [
-    "ColouredMesh",
     "Picture",
     "render_coloured",
     "render_normals",
@@ -53,14 +52,6 @@ class Picture:
         alpha = self.alpha[..., None]
         result: Array = linear_to_srgb(self.rgb) * alpha + np.asarray(background_srgb, np.float32) * (1 - alpha)
         return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColouredMesh:
-    """Triangles with a colour per vertex: sRGB, uint8 [N, 3]."""
-
-    mesh: Mesh
-    colors_srgb: Array
 
 
 def render_textured(textured: TexturedMesh, camera: Camera, *, supersample: int = 2, device: str = "cpu") -> Picture:
