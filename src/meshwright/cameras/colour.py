@@ -1,0 +1,93 @@
+"""Do the pictures agree in colour? Tells apart rigs that silhouettes cannot, such as a mirrored front view of a face.
+
+A coarse visual hull of the hypothesis stands in for the object. Its surface points that two views see must have about
+the same colour in both. The hull is not the object, so the measure compares hypotheses and says nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from meshwright.cameras.consistency import CameraParameters
+from meshwright.cameras.silhouettes import Silhouette
+from meshwright.types import Array, View
+
+__all__ = ["colour_disagreement", "small_picture"]
+
+_GRID = 72
+_HALF = 0.62
+_PICTURE = 160
+
+
+def small_picture(view: View) -> Array:
+    """Perceptual (square-root) colours at a working size, the object's colours spread over its edge, [h, w, 3]."""
+    shrink = max(view.rgb.shape[:2]) / _PICTURE
+    weight = np.clip(view.mask, 0.0, 1.0)
+    colour = np.sqrt(np.clip(view.rgb, 0.0, 1.0)) * weight[..., None]
+    blurred = [ndimage.gaussian_filter(channel, 0.6 * shrink) for channel in (*np.moveaxis(colour, -1, 0), weight)]
+    height, width = (max(2, round(side / shrink)) for side in weight.shape)
+    rows = np.minimum(((np.arange(height) + 0.5) * weight.shape[0] / height).astype(int), weight.shape[0] - 1)
+    columns = np.minimum(((np.arange(width) + 0.5) * weight.shape[1] / width).astype(int), weight.shape[1] - 1)
+    small = np.stack([channel[np.ix_(rows, columns)] for channel in blurred], -1)
+    return np.asarray(small[..., :3] / np.maximum(small[..., 3:], 1e-3))
+
+
+def _surface(parameters: CameraParameters, silhouettes: Sequence[Silhouette]) -> tuple[Array, Array]:
+    """Points [N, 3] just inside the coarse hull and its outward normals [N, 3]."""
+    axis = ((np.arange(_GRID) + 0.5) / _GRID * 2 - 1) * _HALF
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) + parameters.pivot
+    field = np.full(points.shape[:3], np.inf)
+    for view, silhouette in enumerate(silhouettes):
+        np.minimum(field, silhouette.sample(parameters.project(view, points)), out=field)
+    smooth = ndimage.gaussian_filter(field, 1.5)
+    gradient = np.stack(np.gradient(smooth), -1)
+    near = (field > 0) & (ndimage.minimum_filter(field, 3) <= 0)
+    normal = -gradient[near]
+    return points[near], normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+
+
+def colour_disagreement(
+    parameters: CameraParameters, silhouettes: Sequence[Silhouette], pictures: Sequence[Array]
+) -> Array:
+    """Sums over hull points that two views see, float64 [2, V, V]: squared colour difference, and weight.
+
+    Args:
+        parameters: The hypothesis, calibrated.
+        silhouettes: One per view.
+        pictures: From `small_picture`, one per view.
+    """
+    points, normal = _surface(parameters, silhouettes)
+    cell = 2 * _HALF / _GRID
+    colours, weights = [], []
+    for view, picture in enumerate(pictures):
+        height, width = picture.shape[:2]
+        uv = parameters.project(view, points)
+        x = np.clip((uv[:, 0] + 1) * width / 2 - 0.5, 0, width - 1)
+        y = np.clip(height / 2 - uv[:, 1] * width / 2 - 0.5, 0, height - 1)
+        colour = np.stack([ndimage.map_coordinates(picture[..., c], [y, x], order=1) for c in range(3)], -1)
+        axes = parameters.axes(view)
+        toward = parameters.pivot + axes[2] * parameters.depth_of_pivot(view) - points
+        z = toward @ axes[2]
+        cosine = (normal * toward).sum(1) / np.linalg.norm(toward, axis=1)
+        # Splat depths into cells about as wide as a voxel: what lies well behind the nearest is hidden.
+        size = _GRID
+        bin_x = np.clip((x / width * size).astype(int), 0, size - 1)
+        bin_y = np.clip((y / width * size).astype(int), 0, size - 1)
+        nearest = np.full((size, size), np.inf)
+        np.minimum.at(nearest, (bin_y, bin_x), z)
+        nearest = ndimage.minimum_filter(nearest, 3)
+        visible = z < nearest[bin_y, bin_x] + 4 * cell
+        colours.append(colour)
+        weights.append(np.where(visible, np.clip(cosine - 0.25, 0, None), 0.0))
+    sums = np.zeros((2, len(pictures), len(pictures)))
+    for a in range(len(pictures)):
+        for b in range(a + 1, len(pictures)):
+            weight = weights[a] * weights[b]
+            # A cap keeps wrong geometry (any difference is possible there) from drowning the rest.
+            difference = np.minimum(((colours[a] - colours[b]) ** 2).sum(1), 0.15)
+            sums[0, a, b] = sums[0, b, a] = (weight * difference).sum()
+            sums[1, a, b] = sums[1, b, a] = weight.sum()
+    return sums

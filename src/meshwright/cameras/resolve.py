@@ -1,0 +1,205 @@
+"""Which way six named views really look: 32 rigs, each with no view or one view mirrored.
+
+Every hypothesis is scored by how far its silhouettes stick out of each other once scale and offset are fitted
+(`calibrate`). Silhouettes leave ties, because an object's two sides often have one outline: a mirrored front view of a
+symmetric animal fits as well as the true one. Among ties the plainest hypothesis stands unless the pictures' colours
+speak clearly against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meshwright.cameras.calibrate import (
+    Calibration,
+    CalibrationConfig,
+    calibrate,
+    disagreement,
+    scale_from_extents,
+)
+from meshwright.cameras.colour import colour_disagreement
+from meshwright.cameras.consistency import CameraParameters, grazing_points
+from meshwright.cameras.rigs import DEFAULT_RIG, RIGS, Rig, rig_cameras
+from meshwright.cameras.silhouettes import Silhouette
+from meshwright.device import map_threads
+from meshwright.types import VIEW_NAMES, Array, Monitor
+
+__all__ = ["Hypothesis", "Resolution", "resolve"]
+
+_SCAN_POINTS = 60
+_FITTED = 28
+"""Hypotheses that are calibrated after the first scan."""
+_TIE_FACTOR, _TIE_EXTRA = 1.2, 0.0004
+"""Silhouettes do not tell two hypotheses apart when one is at most this much worse (half picture widths)."""
+_COLOUR_VERDICT = 0.93
+"""Colours overrule the plainer of two hypotheses when they disagree by less than this share of its disagreement."""
+_COLOUR_LEAST = 0.0015
+"""And when the difference is at least this large (mean squared difference of square-root colours): on a plainly
+coloured object a ratio alone would be noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """A rig, perhaps with one mirrored view, fitted to the silhouettes."""
+
+    rig: Rig
+    mirrored: str | None
+    calibration: Calibration
+
+    @property
+    def name(self) -> str:
+        """The rig's name, and which view is mirrored."""
+        return self.rig.name + (f",mirrored={self.mirrored}" if self.mirrored else "")
+
+    @property
+    def plainness(self) -> tuple[bool, int]:
+        """Sorts what is expected first: nothing mirrored, few differences from the default rig."""
+        rig, base = self.rig, DEFAULT_RIG
+        differences = (rig.left != base.left) + (rig.top_up != base.top_up) + (rig.bottom_up != base.bottom_up)
+        return (self.mirrored is not None, differences)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """The verdict.
+
+    Attributes:
+        best: What the views are taken to be.
+        ranking: All fitted hypotheses, least disagreement first.
+        margin: How firmly the others are ruled out: for each, the larger of two ratios, its silhouette disagreement
+            and its colour disagreement over the chosen one's; the smallest of these. Near 1 means a narrow decision.
+        by_colour: Whether colours overruled the plainest of the tied hypotheses.
+        undecided: Names of hypotheses that neither silhouettes nor colours rule out; they give the same object.
+    """
+
+    best: Hypothesis
+    ranking: tuple[Hypothesis, ...]
+    margin: float
+    by_colour: bool
+    undecided: tuple[str, ...]
+
+
+def _mirror(items: Sequence[Silhouette], name: str | None) -> list[Silhouette]:
+    return [s.mirrored() if view == name else s for view, s in zip(VIEW_NAMES, items, strict=True)]
+
+
+def _mirror_pictures(items: Sequence[Array], name: str | None) -> list[Array]:
+    return [p[:, ::-1] if view == name else p for view, p in zip(VIEW_NAMES, items, strict=True)]
+
+
+def _starts(rig: Rig, sizes: Sequence[tuple[int, int]], outlines: Sequence[Silhouette]) -> list[CameraParameters]:
+    plain = CameraParameters.from_cameras(rig_cameras(rig, sizes))
+    return [plain, scale_from_extents(plain, outlines)]
+
+
+def resolve(
+    silhouettes: Sequence[Silhouette],
+    pictures: Sequence[Array],
+    sizes: Sequence[tuple[int, int]],
+    monitor: Monitor,
+    *,
+    rigs: Sequence[Rig] = RIGS,
+) -> Resolution:
+    """Rank what the six views may be.
+
+    Args:
+        silhouettes: In the order of VIEW_NAMES.
+        pictures: From `colour.small_picture`, same order.
+        sizes: Picture sizes (width, height).
+        monitor: Asked to stop between hypotheses.
+        rigs: The rigs to choose from; pass one to test only for mirrored views.
+    """
+    coarse = [s.thinned(_SCAN_POINTS) for s in silhouettes]
+
+    def first_look(candidate: tuple[Rig, str | None]) -> tuple[float, CameraParameters]:
+        monitor.check()
+        outlines = _mirror(coarse, candidate[1])
+        looks = []
+        for start in _starts(candidate[0], sizes, outlines):
+            grazing = grazing_points(start, outlines, steps=40, refinements=1)
+            looks.append((float(disagreement(grazing, len(outlines)).mean()), start))
+        return min(looks, key=lambda look: look[0])
+
+    candidates = [(rig, mirrored) for rig in rigs for mirrored in (None, *VIEW_NAMES)]
+    looks = map_threads(first_look, candidates)
+    order = sorted(range(len(candidates)), key=lambda i: (looks[i][0], candidates[i][1] is not None))[:_FITTED]
+
+    def fit(index: int) -> Hypothesis:
+        monitor.check()
+        rig, mirrored = candidates[index]
+        calibration = calibrate(looks[index][1], _mirror(coarse, mirrored), CalibrationConfig(iterations=10))
+        return Hypothesis(rig=rig, mirrored=mirrored, calibration=calibration)
+
+    ranking = sorted(map_threads(fit, order), key=lambda h: h.calibration.disagreement)
+    return _decide(ranking, [s.thinned(2 * _SCAN_POINTS) for s in silhouettes], pictures)
+
+
+def _decide(ranking: Sequence[Hypothesis], outlines: Sequence[Silhouette], pictures: Sequence[Array]) -> Resolution:
+    least = ranking[0].calibration.disagreement
+    limit = _TIE_FACTOR * least + _TIE_EXTRA
+    tied = sorted((h for h in ranking if h.calibration.disagreement <= limit), key=lambda h: h.plainness)
+    if len(tied) > 1:
+        # Colours are compared on the hulls, so leftovers of the quick fit would decide: converge first.
+        tied = map_threads(lambda h: _converged(h, outlines), tied)
+    colours = [
+        colour_disagreement(
+            h.calibration.parameters, _mirror(outlines, h.mirrored), _mirror_pictures(pictures, h.mirrored)
+        )
+        for h in tied
+    ]
+    champion = 0
+    for challenger in range(1, len(tied)):
+        if _colour_ratio(tied, colours, champion, challenger) < _COLOUR_VERDICT:
+            champion = challenger
+    best = tied[champion]
+    undecided, strengths = [], []
+    for index, hypothesis in enumerate(tied):
+        ratio = _colour_ratio(tied, colours, champion, index)
+        if index != champion and ratio <= 1 / _COLOUR_VERDICT:
+            undecided.append(hypothesis.name)
+        elif index != champion:
+            strengths.append(ratio)
+    names = {h.name for h in tied}
+    scale = best.calibration.disagreement + _TIE_EXTRA
+    strengths += [(h.calibration.disagreement + _TIE_EXTRA) / scale for h in ranking if h.name not in names]
+    return Resolution(
+        best=best,
+        ranking=tuple(ranking),
+        margin=float(min(strengths, default=1.0)),
+        by_colour=champion != 0,
+        undecided=tuple(undecided),
+    )
+
+
+def _converged(hypothesis: Hypothesis, outlines: Sequence[Silhouette]) -> Hypothesis:
+    calibration = calibrate(
+        hypothesis.calibration.parameters, _mirror(outlines, hypothesis.mirrored), CalibrationConfig(iterations=30)
+    )
+    return replace(hypothesis, calibration=calibration)
+
+
+def _colour_ratio(tied: Sequence[Hypothesis], colours: Sequence[Array], champion: int, challenger: int) -> float:
+    """The challenger's colour disagreement over the champion's, in pairs with a view that the two place differently."""
+    a, b = tied[champion], tied[challenger]
+    moved = np.array(
+        [
+            (name in (a.mirrored, b.mirrored) and a.mirrored != b.mirrored)
+            or not np.allclose(
+                a.calibration.parameters.rotation[view], b.calibration.parameters.rotation[view], atol=1e-6
+            )
+            for view, name in enumerate(VIEW_NAMES)
+        ]
+    )
+    involved = moved[:, None] | moved[None, :]
+
+    def mean(sums: Array) -> float:
+        weight = float(sums[1][involved].sum())
+        return float(sums[0][involved].sum()) / weight if weight > 1e-9 else float("nan")
+
+    one, other = mean(colours[champion]), mean(colours[challenger])
+    if not np.isfinite(one) or not np.isfinite(other):
+        return 1.0
+    return other / max(one, 1e-9) if abs(one - other) >= _COLOUR_LEAST else 1.0

@@ -1,0 +1,215 @@
+"""From views to cameras: take what was given, or resolve the rig and calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meshwright.cameras.calibrate import Calibration, CalibrationConfig, calibrate, disagreement
+from meshwright.cameras.colour import small_picture
+from meshwright.cameras.consistency import CameraParameters, grazing_points
+from meshwright.cameras.resolve import Resolution, resolve
+from meshwright.cameras.rigs import RIGS, Rig, default_rig
+from meshwright.cameras.silhouettes import Silhouette, silhouette_of
+from meshwright.device import map_threads
+from meshwright.errors import CameraError
+from meshwright.types import VIEW_NAMES, Array, Camera, MaskSource, Monitor, View, ViewSet
+
+__all__ = ["CameraConfig", "CameraSolution", "solve_cameras"]
+
+_EXPLAINED = 0.0004
+"""Half picture widths: outlines that stick out less than this on average (a fifth of a pixel of 1024) need no more
+degrees of freedom."""
+_WORTH = 0.85
+"""A richer camera model is kept when it leaves less than this share of the disagreement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraConfig:
+    """How cameras are found."""
+
+    rig: str = "auto"
+    """`auto` tries all 32 rigs; a rig's name (`Rig.parse`) takes it as true and only looks for mirrored views."""
+    refine: bool = False
+    """Also refine cameras that were given."""
+    contour_points: int = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class CameraSolution:
+    """Cameras, and the views they belong to.
+
+    Attributes:
+        views: As read, but views found mirrored are flipped back.
+        cameras: One per view, in pixels of its picture.
+        frame: "given": the user's frame; "rig": exactly the rig's; "free": scale and origin were fitted, so that
+            whoever exports may choose them.
+        report: JSON-able account: rig, ranking, margin, corrections, disagreement.
+        warnings: Plain sentences.
+    """
+
+    views: ViewSet
+    cameras: tuple[Camera, ...]
+    frame: str
+    report: dict[str, object]
+    warnings: tuple[str, ...]
+
+
+def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> CameraSolution:
+    """Find where each view was taken from.
+
+    Args:
+        views: Six named views without cameras, or any views with cameras.
+        config: See `CameraConfig`.
+        monitor: For cancellation.
+    Raises:
+        CameraError: Views that are not the six named ones came without cameras.
+    """
+    if views.cameras is not None:
+        return _given(views, views.cameras, config, monitor)
+    names = tuple(view.name for view in views.views)
+    if names != VIEW_NAMES:
+        raise CameraError(
+            f"{len(names)} views came without cameras; only the six views {', '.join(VIEW_NAMES)} can do without.",
+            hint="Give cameras as transforms.json in NeRF-synthetic form (--cameras), or the six views.",
+        )
+    sizes = [(view.width, view.height) for view in views.views]
+    if all(view.mask_source is MaskSource.NONE for view in views.views):
+        # Nothing to calibrate on; the reader already warned why.
+        return CameraSolution(
+            views=views,
+            cameras=default_rig(sizes),
+            frame="rig",
+            report={"source": "default rig", "reason": "no silhouettes"},
+            warnings=(),
+        )
+    outlines = map_threads(lambda v: silhouette_of(v, points=config.contour_points), views.views)
+    pictures = map_threads(small_picture, views.views)
+    rigs = RIGS if config.rig == "auto" else (Rig.parse(config.rig),)
+    verdict = resolve(outlines, pictures, sizes, monitor, rigs=rigs)
+    monitor.check()
+    mirrored = verdict.best.mirrored
+    if mirrored is not None:
+        outlines = [o.mirrored() if o_name == mirrored else o for o_name, o in zip(names, outlines, strict=True)]
+        views = replace(views, views=tuple(v.mirrored() if v.name == mirrored else v for v in views.views))
+    calibration, model = _calibrate_in_steps(verdict.best.calibration.parameters, outlines, monitor)
+    parameters = calibration.parameters
+    untouched = not np.any(parameters.corrections()) and parameters.log_focal == 0.0
+    report = _report(views.views, calibration, model) | {
+        "source": "resolved",
+        "rig": verdict.best.rig.name,
+        "mirrored": mirrored,
+        "margin": round(verdict.margin, 3),
+        "decided_by_colour": verdict.by_colour,
+        "undecided": list(verdict.undecided),
+        "ranking": [
+            {"name": h.name, "disagreement_percent": round(50 * h.calibration.disagreement, 4)}
+            for h in verdict.ranking[:8]
+        ],
+    }
+    return CameraSolution(
+        views=views,
+        cameras=parameters.cameras(sizes, names),
+        frame="rig" if untouched else "free",
+        report=report,
+        warnings=_warnings(verdict, calibration, fixed=config.rig != "auto"),
+    )
+
+
+def _given(views: ViewSet, cameras: tuple[Camera, ...], config: CameraConfig, monitor: Monitor) -> CameraSolution:
+    if not config.refine:
+        return CameraSolution(views=views, cameras=cameras, frame="given", report={"source": "given"}, warnings=())
+    outlines = map_threads(lambda v: silhouette_of(v, points=config.contour_points), views.views)
+    start = CameraParameters.from_cameras(cameras)
+    monitor.check()
+    calibration = calibrate(
+        start,
+        outlines,
+        CalibrationConfig(iterations=30, turns=True, log_scale_prior=0.01, offset_prior=0.01, turn_prior=0.01),
+    )
+    names = [view.name for view in views.views]
+    return CameraSolution(
+        views=views,
+        cameras=calibration.parameters.cameras([(v.width, v.height) for v in views.views], names),
+        frame="given",
+        report=_report(views.views, calibration, "given cameras, refined") | {"source": "given"},
+        warnings=(),
+    )
+
+
+def _calibrate_in_steps(
+    start: CameraParameters, outlines: Sequence[Silhouette], monitor: Monitor
+) -> tuple[Calibration, str]:
+    """Scale and offset; then, only where they leave something and if they help, perspective and small rotations."""
+    untouched = start.with_corrections(np.zeros((len(outlines), 6)))
+    before = disagreement(grazing_points(untouched, outlines), len(outlines))
+    if before.mean() < _EXPLAINED / 8:
+        # The rig as it stands explains the views: any correction would only follow noise.
+        return Calibration(parameters=untouched, disagreement=float(before.mean()), per_view=before), "rig"
+    best, model = calibrate(start, outlines, CalibrationConfig(iterations=40)), "scale and offset"
+    for name, config in (
+        ("scale, offset and perspective", CalibrationConfig(iterations=40, perspective=True)),
+        ("scale, offset, perspective and rotation", CalibrationConfig(iterations=40, perspective=True, turns=True)),
+    ):
+        monitor.check()
+        if best.disagreement < _EXPLAINED:
+            break
+        richer = calibrate(best.parameters, outlines, config)
+        if richer.disagreement < _WORTH * best.disagreement:
+            best, model = richer, name
+    return best, model
+
+
+def _report(views: Sequence[View], calibration: Calibration, model: str) -> dict[str, object]:
+    parameters = calibration.parameters
+    rows = []
+    for index, view in enumerate(views):
+        correction: Array = parameters.corrections()[index]
+        rows.append(
+            {
+                "view": view.name,
+                "scale": round(float(np.exp(correction[0])), 5),
+                "offset_pixels": [round(float(c) * view.width / 2, 2) for c in (correction[1], -correction[2])],
+                "rotation_degrees": [round(float(np.degrees(c)), 3) for c in correction[3:]],
+                "disagreement_percent": round(50 * float(calibration.per_view[index]), 4),
+            }
+        )
+    return {
+        "model": model,
+        "disagreement_percent": round(50 * calibration.disagreement, 4),
+        "focal_factor": round(float(np.exp(parameters.log_focal)), 4),
+        "views": rows,
+    }
+
+
+def _warnings(verdict: Resolution, calibration: Calibration, *, fixed: bool) -> tuple[str, ...]:
+    warnings = []
+    best = verdict.best
+    if best.mirrored is not None:
+        how = "colours" if verdict.by_colour else "outlines"
+        warnings.append(
+            f"The {best.mirrored} view is mirrored (its {how} fit the others only when flipped); it was flipped back."
+        )
+    if best.rig.left == "-x" and not fixed:
+        warnings.append(
+            "Left and right are exchanged: the left view shows the object's right side (its camera stands on -X)."
+        )
+    if (best.rig.top_up, best.rig.bottom_up) != ("+z", "+z") and not fixed:
+        warnings.append(
+            f"The top view has {best.rig.top_up} up and the bottom view {best.rig.bottom_up}; +z was expected for both."
+        )
+    if verdict.margin < 1.15:
+        second = next((h.name for h in verdict.ranking if h.name != best.name), "none")
+        warnings.append(
+            f"Which way the views look was a narrow decision (margin {verdict.margin:.2f}; taken {best.name}, next {second}). "
+            "Check the previews, or name the rig with --rig."
+        )
+    if calibration.disagreement > 0.015:
+        worst = VIEW_NAMES[int(calibration.per_view.argmax())]
+        warnings.append(
+            f"The outlines contradict each other by {50 * calibration.disagreement:.1f} % of the picture's width on average, "
+            f"most in {worst}: the views may show different objects or poses, or the masks are wrong."
+        )
+    return tuple(warnings)
