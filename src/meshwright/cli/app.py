@@ -1,4 +1,4 @@
-"""The program `meshwright`."""
+"""The program `meshwright`: its commands, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from typing import Annotated
 import typer
 
 import meshwright
+from meshwright.cli.doctor import doctor
+from meshwright.cli.reconstruct import reconstruct
+from meshwright.cli.synth import synth
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Six views of an object become a textured mesh.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(reconstruct)
+app.command()(doctor)
+app.command()(synth)
 
 
 def _version(wanted: bool) -> None:

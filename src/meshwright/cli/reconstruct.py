@@ -1,0 +1,126 @@
+"""`meshwright reconstruct`: six views to a mesh."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from meshwright.cli.console import emit, err, guarded, out, show_progress
+from meshwright.types import DepthKind, Quality
+
+if TYPE_CHECKING:
+    from meshwright.pipeline import Result
+
+__all__ = ["reconstruct"]
+
+
+@guarded
+def reconstruct(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT", help="Folder or ZIP with six views (and depth renders), or a NeRF-synthetic folder."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
+    model: Annotated[str, typer.Option(help="hull, nvdiffrec or reconviagen.")] = "hull",
+    quality: Annotated[Quality, typer.Option(help="How much time to spend.")] = Quality.STANDARD,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    faces: Annotated[int, typer.Option(help="Most triangles of the result.")] = 50_000,
+    texture_size: Annotated[
+        int | None, typer.Option(help="Side of the texture in pixels. (default: 1024, 2048 or 4096 by quality)")
+    ] = None,
+    size: Annotated[
+        float | None,
+        typer.Option(metavar="METRES", help="Longest side of the object. (default: 1, or as given cameras have it)"),
+    ] = None,
+    depth_dir: Annotated[Path | None, typer.Option(help="Depth renders, if they do not lie beside the views.")] = None,
+    depth_kind: Annotated[
+        DepthKind, typer.Option(help="What depth values mean; auto finds out by agreement with the silhouettes.")
+    ] = DepthKind.AUTO,
+    depth_unit: Annotated[
+        str | None,
+        typer.Option(help="Length of one code of metric depth: m, cm, mm, 0.1mm, um, or a number in object units."),
+    ] = None,
+    rig: Annotated[str, typer.Option(help="Which way the views look: auto, or the name of a rig.")] = "auto",
+    cameras: Annotated[
+        Path | None, typer.Option(help="Camera file (transforms.json, cameras.json) to use as it is.")
+    ] = None,
+    refine_cameras: Annotated[bool, typer.Option("--refine-cameras", help="Calibrate given cameras too.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder that holds other files; those stay.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines on stdout.")] = False,
+) -> None:
+    """Turn six views of an object into a textured mesh and check it against them.
+
+    OUT gets mesh.glb, mesh.obj (with .mtl and .png), mesh.ply, previews/, masks/, cameras.json, quality.json and
+    report.html. Progress goes to stderr.
+    """
+    from meshwright import pipeline
+    from meshwright.config import ReconstructConfig
+    from meshwright.models import AVAILABLE_MODELS
+    from meshwright.progress import Plan
+
+    options: dict[str, object] = {
+        "model": model,
+        "quality": quality,
+        "device": device,
+        "faces": faces,
+        "texture_size": texture_size,
+        "size": size,
+        "depth_dir": depth_dir,
+        "depth_kind": depth_kind,
+        "depth_unit": depth_unit,
+        "rig": rig,
+        "cameras": cameras,
+        "refine_cameras": refine_cameras,
+        "overwrite": overwrite,
+    }
+    ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
+    plan = Plan(pipeline.stages(AVAILABLE_MODELS[model]))
+    with show_progress(plan, as_json=as_json) as monitor:
+        result = pipeline.reconstruct(source, output, monitor=monitor, **options)
+    if as_json:
+        emit("result", **_document(result))
+    else:
+        _print_result(result)
+
+
+def _document(result: Result) -> dict[str, object]:
+    return {
+        "status": result.status,
+        "summary": result.summary,
+        "warnings": list(result.warnings),
+        "seconds": round(result.seconds, 2),
+        "timings": {name: round(seconds, 3) for name, seconds in result.timings.items()},
+        "files": {
+            name: str(getattr(result, name))
+            for name in ("mesh_glb", "mesh_obj", "mesh_ply", "texture", "cameras", "quality_json", "report_html")
+        },
+    }
+
+
+_COLOURS = {"normal": "green", "warning": "yellow", "failure": "red"}
+
+
+def _print_result(result: Result) -> None:
+    for warning in result.warnings:
+        err.print(f"[yellow]warning:[/] {escape(warning)}")
+    colour = _COLOURS[result.status]
+    out.print(f"[bold {colour}]{result.status}[/]: {escape(result.summary)}")
+    table = Table.grid(padding=(0, 2))
+    for title, path in (("mesh", result.mesh_glb), ("report", result.report_html), ("all", result.folder)):
+        table.add_row(f"  {title}", escape(_short(path)))
+    out.print(table)
+
+
+def _short(path: Path) -> str:
+    """A path as a person would type it from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
