@@ -1,0 +1,134 @@
+"""One view beside its render, at one working size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from meshwright.colour import linear_to_srgb
+from meshwright.quality.metrics import DepthError, depth_error, flip, psnr, silhouette_iou, ssim
+from meshwright.rendering import Picture, rasterize_mesh, render_coloured, render_textured
+from meshwright.types import Array, Camera, ColouredMesh, MaskSource, TexturedMesh, View
+
+__all__ = ["Comparison", "area_resize", "compare_view", "working_size"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A view, its render, and the numbers between them.
+
+    Attributes:
+        name: Of the view.
+        reference: The input picture; one with alpha before its background (white). sRGB uint8 [H, W, 3].
+        render: The mesh before the background of the view, sRGB uint8 [H, W, 3].
+        error: FLIP between the two, float32 [H, W].
+        mask: Coverage of the input, float32 [H, W].
+        coverage: Coverage of the render, float32 [H, W].
+        psnr, ssim, flip: Over the whole frame, between `reference` and `render`.
+        psnr_white, ssim_white: The same with everything outside mask and mesh white.
+        silhouette_iou: Between `mask` and `coverage`.
+        depth: Against the view's depth render, None where it has none.
+    """
+
+    name: str
+    reference: Array
+    render: Array
+    error: Array
+    mask: Array
+    coverage: Array
+    psnr: float
+    ssim: float
+    flip: float
+    psnr_white: float
+    ssim_white: float
+    silhouette_iou: float
+    depth: DepthError | None
+
+
+def working_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Width and height with the longer side at most `longest`; pictures are never enlarged."""
+    scale = min(1.0, longest / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def compare_view(
+    mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, *, longest: int, device: str = "cpu"
+) -> Comparison:
+    """Render a mesh from a view's camera and compare.
+
+    The view is brought to its working size by averaging in linear light, as the render's samples are. Compositing and
+    comparing happen on sRGB values, rounded to 8 bit.
+    """
+    width, height = working_size(view.width, view.height, longest)
+    camera = camera.resized(width, height)
+    picture = render(mesh, camera, device=device)
+    mask = area_resize(view.mask[..., None], width, height)[..., 0]
+    behind = linear_to_srgb(area_resize(view.background, width, height))
+    if view.mask_source is MaskSource.ALPHA:
+        weighted = area_resize(view.rgb * view.mask[..., None], width, height)
+        straight = linear_to_srgb(weighted / np.maximum(mask, 1e-6)[..., None])
+        reference = straight * mask[..., None] + behind * (1 - mask[..., None])
+    else:
+        # A photograph: its frame is what it is, and at its edges object and background are one colour.
+        straight = reference = linear_to_srgb(area_resize(view.rgb, width, height))
+    reference, shown = _rounded(reference), _rounded(picture.over(behind))
+    reference_white = _rounded(straight * mask[..., None] + (1 - mask[..., None]))
+    shown_white = _rounded(picture.over(1.0))
+    flip_mean, flip_map = flip(reference, shown)
+    return Comparison(
+        name=view.name,
+        reference=_codes(reference),
+        render=_codes(shown),
+        error=flip_map,
+        mask=mask,
+        coverage=picture.alpha,
+        psnr=psnr(reference, shown),
+        ssim=ssim(reference, shown),
+        flip=flip_mean,
+        psnr_white=psnr(reference_white, shown_white),
+        ssim_white=ssim(reference_white, shown_white),
+        silhouette_iou=silhouette_iou(mask, picture.alpha),
+        depth=_compare_depth(mesh, camera, view, device),
+    )
+
+
+def render(mesh: TexturedMesh | ColouredMesh, camera: Camera, *, supersample: int = 2, device: str = "cpu") -> Picture:
+    """The base colour of either kind of mesh."""
+    if isinstance(mesh, TexturedMesh):
+        return render_textured(mesh, camera, supersample=supersample, device=device)
+    return render_coloured(mesh, camera, supersample=supersample, device=device)
+
+
+def area_resize(image: Array, width: int, height: int) -> Array:
+    """Mean over the area of each new pixel, float32 [height, width, C]; for shrinking (enlarging repeats pixels)."""
+    if image.shape[:2] == (height, width):
+        return image.astype(np.float32)
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[..., channel], np.float32)).resize(
+            (width, height), Image.Resampling.BOX
+        )
+        for channel in range(image.shape[2])
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], -1)
+
+
+def _compare_depth(mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, device: str) -> DepthError | None:
+    if view.depth is None:
+        return None
+    height, width = view.depth.values.shape
+    rows = ((np.arange(camera.height) + 0.5) * height / camera.height).astype(int)
+    columns = ((np.arange(camera.width) + 0.5) * width / camera.width).astype(int)
+    # Nearest sample: averaging depth across a silhouette makes depths that are nowhere.
+    values, valid = view.depth.values[rows][:, columns], view.depth.valid[rows][:, columns]
+    z = rasterize_mesh(mesh.mesh, camera, device=device).z
+    return depth_error(values, valid, z, view.depth.kind)
+
+
+def _rounded(image: Array) -> Array:
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255) / 255, np.float32)
+
+
+def _codes(image: Array) -> Array:
+    return np.asarray(np.rint(image * 255), np.uint8)

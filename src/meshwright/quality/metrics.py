@@ -1,0 +1,141 @@
+"""How alike two pictures, two silhouettes or two depth maps are.
+
+Pictures are sRGB 0..1, float32 [H, W, 3], the first one the reference. PSNR: higher is better, in dB. SSIM: 0..1,
+higher is better. FLIP: 0..1, lower is better, the difference a person sees when flipping between the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from meshwright.errors import ShapeError
+from meshwright.types import Array, DepthKind
+
+__all__ = ["DepthError", "depth_error", "flip", "psnr", "silhouette_iou", "ssim"]
+
+SMALLEST_MSE = 1e-10
+"""Equal pictures get 100 dB instead of infinity, which JSON does not know."""
+
+
+def psnr(reference: Array, image: Array) -> float:
+    """Peak signal-to-noise ratio in dB, at most 100."""
+    _same(reference, image)
+    error = np.mean((reference.astype(np.float64) - image) ** 2)
+    return float(-10 * np.log10(max(float(error), SMALLEST_MSE)))
+
+
+def ssim(reference: Array, image: Array) -> float:
+    """Structural similarity with a uniform 7x7 window (smaller for pictures below 7 pixels), mean over channels.
+
+    Source: Wang et al. 2004; computed by scikit-image.
+    """
+    from skimage.metrics import structural_similarity
+
+    _same(reference, image)
+    side = min(reference.shape[:2])
+    if side < 3:
+        raise ShapeError(f"SSIM needs pictures of at least 3x3 pixels, got {reference.shape[:2]}.")
+    window = min(7, side - 1 + side % 2)
+    return float(
+        structural_similarity(
+            reference.astype(np.float32), image.astype(np.float32), channel_axis=2, data_range=1.0, win_size=window
+        )
+    )
+
+
+def flip(reference: Array, image: Array) -> tuple[float, Array]:
+    """Mean FLIP and its map, float32 [H, W], at 67 pixels per degree.
+
+    Source: Andersson et al. 2020; computed by NVIDIA's flip-evaluator.
+    """
+    import flip_evaluator
+
+    _same(reference, image)
+    error, mean, _ = flip_evaluator.evaluate(
+        np.ascontiguousarray(reference, np.float32), np.ascontiguousarray(image, np.float32), "LDR", applyMagma=False
+    )
+    return float(mean), np.asarray(error, np.float32)[..., 0]
+
+
+def silhouette_iou(reference: Array, coverage: Array) -> float:
+    """Intersection over union of two coverages [H, W]; half covered counts as inside. Two empty ones agree: 1."""
+    _same(reference, coverage)
+    a, b = reference >= 0.5, coverage >= 0.5
+    union = int((a | b).sum())
+    return float((a & b).sum() / union) if union else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthError:
+    """How far a depth render and a mesh are apart once scale and shift are taken out.
+
+    Attributes:
+        mean: Mean absolute difference along the optical axis, world units.
+        median: The median of it.
+        kind: How the render was read, LINEAR or INVERSE.
+        pixels: On how many pixels both have a depth.
+    """
+
+    mean: float
+    median: float
+    kind: DepthKind
+    pixels: int
+
+
+def depth_error(values: Array, valid: Array, z: Array, kind: DepthKind = DepthKind.AUTO) -> DepthError | None:
+    """Compare a depth render with rendered depths.
+
+    The render is brought to depths by the two numbers that fit best: z = a v + b, or 1/z = a v + b for inverse depth.
+    Pixels far off (3 times the median difference) are left out of the fit, in the second and third of three rounds, but
+    not out of the error. AUTO takes the reading with the smaller error.
+
+    Args:
+        values: The render's numbers, float [H, W].
+        valid: Where they mean something, bool [H, W].
+        z: Rendered depth along the optical axis, float [H, W]; not finite on background.
+        kind: What the numbers mean.
+    Returns:
+        None where fewer than 16 pixels have both, or the render is flat.
+    """
+    _same(values, z)
+    both = valid & np.isfinite(z)
+    v, target = values[both].astype(np.float64), z[both].astype(np.float64)
+    if len(v) < 16 or np.ptp(v) == 0:
+        return None
+    readings = {
+        DepthKind.AUTO: (DepthKind.LINEAR, DepthKind.INVERSE),
+        DepthKind.METRIC: (DepthKind.LINEAR,),
+    }.get(kind, (kind,))
+    results = []
+    for candidate in readings:
+        difference = _aligned_difference(v, target, candidate is DepthKind.INVERSE)
+        results.append(
+            DepthError(
+                mean=float(difference.mean()), median=float(np.median(difference)), kind=candidate, pixels=len(v)
+            )
+        )
+    return min(results, key=lambda result: result.mean)
+
+
+def _aligned_difference(v: Array, z: Array, inverse: bool) -> Array:
+    """Absolute difference in z after the best scale and shift."""
+    target = 1 / z if inverse else z
+    keep = np.ones(len(v), bool)
+    difference = np.zeros(len(v))
+    for _ in range(3):
+        system = np.stack([v[keep], np.ones(int(keep.sum()))], 1)
+        scale, shift = np.linalg.lstsq(system, target[keep], rcond=None)[0]
+        fitted = scale * v + shift
+        if inverse:
+            # A shift that sends far pixels beyond infinity must not give them a negative depth.
+            fitted = 1 / np.maximum(fitted, 0.25 / z.max())
+        difference = np.abs(fitted - z)
+        keep = difference <= 3 * np.median(difference) + 1e-12
+    return difference
+
+
+def _same(a: Array, b: Array) -> None:
+    if a.shape != b.shape:
+        raise ShapeError(f"Pictures of {a.shape} and {b.shape} cannot be compared.", hint="Bring them to one size.")
