@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 import meshwright
+from meshwright.cli.bench import bench
 from meshwright.cli.doctor import doctor
+from meshwright.cli.evaluate import evaluate
 from meshwright.cli.reconstruct import reconstruct
 from meshwright.cli.synth import synth
 
@@ -20,8 +22,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(reconstruct)
-app.command()(doctor)
+app.command()(evaluate)
 app.command()(synth)
+app.command()(bench)
+app.command()(doctor)
 
 
 def _version(wanted: bool) -> None:
