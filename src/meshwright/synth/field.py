@@ -27,7 +27,7 @@ def pack_solids(item: SynthObject, paint_index: dict[Paint, int], device: str) -
         row["at"], row["size"] = solid.at, solid.size
         row["home"] = np.arctan2(solid.at[j], solid.at[i])
         row["edge"], row["seam"] = solid.edge, solid.seam
-        row["bound_centre"], row["bound_radius"] = centre, radius
+        row["bound_centre"], row["bound_radius"], row["bound_slope"] = centre, radius, bound_slope(solid)
     return wp.array(rows, dtype=SolidData, device=device)
 
 
@@ -50,6 +50,17 @@ def bounding_ball(solid: Solid) -> tuple[Array, float]:
         Shape.RING: sx + sy,
     }[solid.shape]
     return at, radius
+
+
+def bound_slope(solid: Solid) -> float:
+    """How fast the formula of `shape_distance` surely grows outside the bounding ball.
+
+    1 where it is the true distance. It falls short of it for ellipsoids (k0 (k0 - 1) / k1 >= (k0 - 1) min(radii)) and
+    off the corners of tapered boxes (the largest of five plane distances).
+    """
+    if solid.shape == Shape.ELLIPSOID:
+        return min(solid.size[:3]) / max(solid.size[:3])
+    return 0.4 if solid.shape == Shape.BOX and solid.size[3] != 1.0 else 1.0
 
 
 def bounds(item: SynthObject) -> tuple[Array, Array]:

@@ -31,6 +31,7 @@ class SolidData:
     seam: wp.float32
     bound_centre: wp.vec3
     bound_radius: wp.float32
+    bound_slope: wp.float32  # the distance grows at least this fast outside the ball
 
 
 @wp.func
@@ -81,13 +82,13 @@ def shape_distance(s: SolidData, q: wp.vec3) -> wp.float32:
         if k > upright * size[2]:
             return wp.length(wp.vec2(r, q[1] - size[2])) - size[1]
         return upright * r + lean * q[1] - size[0]
+    # Beyond the ends of an arc the nearest point is an end. A whole ring has none: the sine of a rounded pi is not 0.
     ax = wp.abs(q[0])
     sin_a = wp.sin(size[2])
     cos_a = wp.cos(size[2])
-    k = wp.length(wp.vec2(ax, q[1]))
-    if cos_a * ax > sin_a * q[1]:
-        k = sin_a * ax + cos_a * q[1]
-    return wp.sqrt(wp.max(wp.dot(q, q) + size[0] * size[0] - 2.0 * size[0] * k, 0.0)) - size[1]
+    if size[2] < 3.1415 and cos_a * ax > sin_a * q[1]:
+        return wp.length(wp.vec3(ax - sin_a * size[0], q[1] - cos_a * size[0], q[2])) - size[1]
+    return wp.length(wp.vec2(wp.length(wp.vec2(ax, q[1])) - size[0], q[2])) - size[1]
 
 
 @wp.func
@@ -116,6 +117,8 @@ def surface_paint(solids: wp.array[SolidData], p: wp.vec3) -> wp.vec2:
                 m = wp.vec3(radius * wp.sin(angle), m[1], radius * wp.cos(angle))
         # A solid too far away to change the result costs one length: this is what makes long lists quick.
         near = wp.length(m - s.bound_centre) - s.bound_radius
+        if near > 0.0:
+            near *= s.bound_slope
         if s.join == 0:
             if near < total + s.seam:
                 d = shape_distance(s, s.to_local * (m - s.at))
@@ -187,14 +190,31 @@ def lattice_kernel(
 def settle_kernel(
     # In:
     solids: wp.array[SolidData],
+    low: wp.vec3,
     step: wp.float32,
-    rounds: wp.int32,
-    # In and out:
-    points: wp.array[wp.vec3],
+    places: wp.array[wp.vec3],  # [N] in lattice steps from `low`
+    # Out:
+    points_out: wp.array[wp.vec3],  # [N]
 ) -> None:
-    """Newton steps along the gradient, onto the zero level."""
+    """Marching-cubes vertices, each on an edge of the lattice, moved along that edge to where the distance is zero.
+
+    A bisection, because Newton steps hop between the two faces of a crease; the edge's ends differ in sign.
+    """
     i = wp.tid()
-    p = points[i]
-    for _ in range(rounds):
-        p -= distance(solids, p) * normal_at(solids, p, step)
-    points[i] = p
+    place = places[i]
+    base = wp.vec3(wp.floor(place[0]), wp.floor(place[1]), wp.floor(place[2]))
+    along = wp.vec3()
+    for axis in range(3):
+        if place[axis] != base[axis]:
+            along[axis] = 1.0
+    start = low + step * base
+    inside_at_start = distance(solids, start) < 0.0
+    near = wp.float32(0.0)
+    far = wp.float32(1.0)
+    for _ in range(24):
+        middle = 0.5 * (near + far)
+        if (distance(solids, start + along * (step * middle)) < 0.0) == inside_at_start:
+            near = middle
+        else:
+            far = middle
+    points_out[i] = start + along * (step * 0.5 * (near + far))

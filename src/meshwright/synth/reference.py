@@ -67,7 +67,8 @@ def _shape_distance(solid: Solid, q: Array) -> Array:
             slope_x, slope_z = sx * (1 - sw) / (2 * sy), sz * (1 - sw) / (2 * sy)
             dx = (np.abs(x) - (sx - slope_x * (y + sy))) / np.hypot(1, slope_x)
             dz = (np.abs(z) - (sz - slope_z * (y + sy))) / np.hypot(1, slope_z)
-            d = -_soft_min(-_soft_min(-dx, -dz, solid.edge), -(np.abs(y) - sy), solid.edge)
+            sides = -_soft_min(-dx, -dz, solid.edge)
+            d = -_soft_min(-sides, sy - np.abs(y), solid.edge)
     elif solid.shape == Shape.CYLINDER:
         inner = np.stack([np.hypot(x, z) - sx + solid.edge, np.abs(y) - sy + solid.edge], 1)
         d = np.minimum(inner.max(1), 0) + np.linalg.norm(np.maximum(inner, 0), axis=1) - solid.edge
@@ -82,8 +83,8 @@ def _shape_distance(solid: Solid, q: Array) -> Array:
             np.where(k > a * sz, np.hypot(r, y - sz) - sy, a * r + b * y - sx),
         )
     else:
-        sc = np.array([np.sin(sz), np.cos(sz)])
-        ax = np.abs(x)
-        k = np.where(sc[1] * ax > sc[0] * y, sc[0] * ax + sc[1] * y, np.hypot(x, y))
-        d = np.sqrt(np.maximum((q * q).sum(1) + sx * sx - 2 * sx * k, 0)) - sy
+        ax, sin_a, cos_a = np.abs(x), np.sin(sz), np.cos(sz)
+        at_end = np.linalg.norm(np.stack([ax - sin_a * sx, y - cos_a * sx, z], 1), axis=1)
+        on_arc = np.hypot(np.hypot(x, y) - sx, z)
+        d = np.where((sz < 3.1415) & (cos_a * ax > sin_a * y), at_end, on_arc) - sy
     return d

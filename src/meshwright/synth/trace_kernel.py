@@ -101,7 +101,7 @@ def first_hit(
 def sky_light(solids: wp.array[SolidData], p: wp.vec3, n: wp.vec3, unit: wp.float32) -> wp.vec3:
     """Light that a diffuse surface gathers from the sky, and how much of it creases keep away."""
     lift = 0.5 + 0.5 * n[1]
-    light = wp.lerp(wp.vec3(0.40, 0.385, 0.37), wp.vec3(0.99, 1.0, 1.01), wp.pow(lift, 0.8))
+    light = wp.lerp(wp.vec3(0.46, 0.45, 0.44), wp.vec3(1.04, 1.05, 1.06), wp.pow(lift, 0.7))
     # A broad glow from the front, slightly to one side: faces of one height still differ a little.
     light *= 0.96 + 0.06 * wp.dot(n, wp.vec3(0.35, 0.25, 0.9))
     closed = wp.float32(0.0)

@@ -68,7 +68,7 @@ def _tight_bounds(item: SynthObject, solids: Any, device: str) -> tuple[Array, A
 
 
 def _extract(solids: Any, low: Array, high: Array, grid: int, device: str) -> Mesh:
-    """Marching cubes, then Newton steps onto the zero level; in the object's own units."""
+    """Marching cubes, its vertices moved onto the zero level; in the object's own units."""
     from skimage.measure import marching_cubes
 
     step = float((high - low).max()) / grid
@@ -76,6 +76,7 @@ def _extract(solids: Any, low: Array, high: Array, grid: int, device: str) -> Me
     low = low - step
     field = _lattice(solids, low, step, counts, device)
     vertices, faces, _, _ = marching_cubes(field, 0.0, gradient_direction="descent")
-    points = wp.array((low + vertices * step).astype(np.float32), dtype=wp.vec3, device=device)
-    wp.launch(settle_kernel, len(vertices), [solids, step * 0.02, 4, points], device=device)
+    places = wp.array(vertices.astype(np.float32), dtype=wp.vec3, device=device)
+    points = wp.empty(len(vertices), dtype=wp.vec3, device=device)
+    wp.launch(settle_kernel, len(vertices), [solids, wp.vec3(*low), step, places, points], device=device)
     return Mesh(vertices=points.numpy(), faces=np.ascontiguousarray(faces, np.int32))

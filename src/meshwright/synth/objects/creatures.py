@@ -71,7 +71,7 @@ def toadstool() -> SynthObject:
     gills = Paint(colours=("#f0e3c4", "#c9b48a"), pattern=Pattern.SECTORS, scale=36, duty=0.4)
     stem = Paint(colours=("#f3ead5", "#ddcfae"), pattern=Pattern.GRAIN, scale=8, direction=(1, 0.15, 0.4), duty=0.5)
     grass = Paint(colours=("#5e8f3f", "#47742e", "#86b25a"), pattern=Pattern.SPOTS, scale=12, duty=0.6)
-    shell = Paint(colours=("#8d5a34", "#e3c08c"), pattern=Pattern.SECTORS, scale=7, direction=(1, 0.1, 0), duty=0.45)
+    shell = Paint(colours=("#8d5a34", "#e3c08c"), pattern=Pattern.STRIPES, scale=26, direction=(0.2, 1, 0.5), duty=0.4)
     body = Paint(colours=("#cfa579",))
     return SynthObject(
         name="toadstool",

@@ -81,16 +81,16 @@ def sneaker() -> SynthObject:
         name="sneaker",
         summary="low shoe with an opening, laces tied to one side, a bent sole",
         solids=(
-            ellipsoid((0.0, 0.0, -0.20), (0.145, 0.22, 0.24), canvas),
+            ellipsoid((0.0, -0.02, -0.21), (0.145, 0.27, 0.23), canvas),
             ellipsoid((0.01, -0.06, 0.05), (0.150, 0.17, 0.30), canvas).blended(0.12),
             ellipsoid((0.02, -0.10, 0.27), (0.150, 0.12, 0.20), canvas).blended(0.08),
-            box((0.01, 0.36, 0.0), (0.6, 0.20, 0.8), lining, edge=0.02).turned(x=4).cut(0.03),
-            ellipsoid((0.0, 0.16, -0.20), (0.095, 0.24, 0.17), lining).cut(0.03),
+            cylinder((0, 0.46, -0.19), 0.33, 0.6, lining).turned(z=90).cut(0.02),
+            ellipsoid((0.0, 0.16, -0.20), (0.10, 0.24, 0.17), lining).cut(0.03),
             ellipsoid((0.005, 0.13, -0.02), (0.07, 0.035, 0.10), heel).turned(x=32).blended(0.02),
             box((0, -0.55, 0), (0.6, 0.40, 0.8), rubber).cut(0.02),
-            ellipsoid((0.0, -0.15, -0.24), (0.155, 0.05, 0.215), rubber).blended(0.01),
-            ellipsoid((0.005, -0.15, 0.0), (0.145, 0.05, 0.30), rubber).blended(0.05),
-            ellipsoid((0.02, -0.15, 0.28), (0.165, 0.052, 0.22), rubber).blended(0.05),
+            ellipsoid((0.0, -0.135, -0.24), (0.157, 0.075, 0.215), rubber).blended(0.01),
+            ellipsoid((0.005, -0.135, 0.0), (0.148, 0.075, 0.30), rubber).blended(0.05),
+            ellipsoid((0.02, -0.14, 0.28), (0.167, 0.07, 0.22), rubber).blended(0.05),
             box((0, -0.40, 0), (0.6, 0.225, 0.8), tread).cut(0.012),
             ellipsoid((0.02, -0.09, 0.37), (0.125, 0.085, 0.115), rubber).blended(0.02),
             box((0, 0.02, -0.42), (0.045, 0.11, 0.04), heel, edge=0.02).turned(x=6).blended(0.02),
@@ -108,10 +108,10 @@ def sneaker() -> SynthObject:
                 colour="#e9c46a",
                 rows=lettering("RUN 5"),
             ),
-            Decal(at=(0, -0.150, 0), right=(0.4, 0, 0), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
-            Decal(at=(0, -0.150, 0), right=(-0.4, 0, 0), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
-            Decal(at=(0, -0.150, 0), right=(0, 0, -0.6), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
-            Decal(at=(0, -0.150, 0), right=(0, 0, 0.6), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
+            Decal(at=(0, -0.132, 0), right=(0.4, 0, 0), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
+            Decal(at=(0, -0.132, 0), right=(-0.4, 0, 0), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
+            Decal(at=(0, -0.132, 0), right=(0, 0, -0.6), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
+            Decal(at=(0, -0.132, 0), right=(0, 0, 0.6), up=(0, 0.010, 0), colour="#3a7d6b", rows=("#",), reach=0.6),
         ),
     )
 
@@ -119,7 +119,7 @@ def sneaker() -> SynthObject:
 def guitar() -> SynthObject:
     """Flat: a body with a sound hole, a long neck; strings and frets are painted on."""
     top = Paint(colours=("#d9a25a", "#b97a35"), pattern=Pattern.GRAIN, scale=10, direction=(1, 0.06, 0.5), duty=0.5)
-    side = Paint(colours=("#6b3a1e", "#54290f"), pattern=Pattern.GRAIN, scale=5, direction=(0.2, 1, 0.4), duty=0.5)
+    side = Paint(colours=("#8f4a26", "#6f3414"), pattern=Pattern.GRAIN, scale=5, direction=(0.2, 1, 0.4), duty=0.5)
     dark = Paint(colours=("#2a1c14",))
     peg = Paint(colours=("#e6dcc3",))
     strings = tuple(
@@ -151,8 +151,9 @@ def guitar() -> SynthObject:
             cylinder((0, -0.32, 0), 0.19, 0.05, side, edge=0.02).turned(x=90),
             cylinder((0.005, -0.10, 0), 0.145, 0.05, side, edge=0.02).turned(x=90).blended(0.09),
             cylinder((0.12, 0.005, 0), 0.075, 0.2, side).turned(x=90).cut(0.03),
-            cylinder((0, -0.32, 0.047), 0.182, 0.008, top, edge=0.004).turned(x=90).blended(0.01),
-            cylinder((0.0, -0.11, 0.047), 0.125, 0.008, top, edge=0.004).turned(x=90).blended(0.05),
+            cylinder((0, -0.32, 0.05), 0.182, 0.012, top, edge=0.004).turned(x=90),
+            cylinder((0.004, -0.10, 0.05), 0.138, 0.012, top, edge=0.004).turned(x=90),
+            box((0.0, -0.2, 0.05), (0.128, 0.07, 0.012), top, edge=0.004),
             cylinder((0.12, 0.005, 0.04), 0.083, 0.05, side).turned(x=90).cut(0.01),
             cylinder((0, -0.17, 0.08), 0.058, 0.10, dark).turned(x=90).cut(0.004),
             box((0, -0.335, 0.055), (0.085, 0.014, 0.014), dark, edge=0.006),
@@ -181,30 +182,29 @@ def guitar() -> SynthObject:
 
 
 def spectacles() -> SynthObject:
-    """Thin wire and empty rims: hardly anything to hold a silhouette, one temple bent lower than the other."""
+    """Empty rims and thin temples: hardly anything to hold a silhouette."""
     rim = Paint(colours=("#7a3b2e", "#d8a24a", "#2b1d18"), pattern=Pattern.SPOTS, scale=14, duty=0.55)
     metal = Paint(colours=("#b9bec6",))
-    tip = Paint(colours=("#2f4f6f", "#e8e2d0"), pattern=Pattern.STRIPES, scale=16, direction=(0, 0.4, 1), duty=0.4)
+    tip = Paint(colours=("#2f4f6f", "#e8e2d0"), pattern=Pattern.STRIPES, scale=14, direction=(1, 0.5, 0.3), duty=0.4)
+    # Folded: each temple crosses behind the rims, the right one outside the left one.
     left = tube(
-        [(0.47, 0.05, 0.0), (0.49, 0.05, -0.35), (0.48, 0.03, -0.66), (0.46, -0.13, -0.80)],
-        [0.026, 0.024, 0.026, 0.03],
+        [(0.46, 0.06, -0.02), (0.44, 0.055, -0.10), (0.10, 0.01, -0.135), (-0.28, -0.02, -0.13), (-0.40, -0.13, -0.11)],
+        [0.024, 0.022, 0.022, 0.025, 0.030],
         tip,
     )
     right = tube(
-        [(-0.47, 0.05, 0.0), (-0.47, 0.02, -0.35), (-0.43, -0.03, -0.64), (-0.41, -0.18, -0.76)],
-        [0.026, 0.024, 0.026, 0.03],
+        [(-0.46, 0.06, -0.02), (-0.45, 0.06, -0.15), (-0.10, 0.05, -0.215), (0.24, 0.03, -0.21), (0.37, -0.09, -0.18)],
+        [0.024, 0.022, 0.022, 0.025, 0.030],
         tip,
     )
+    bridge = tube([(-0.09, 0.05, 0.01), (0, 0.085, 0.02), (0.09, 0.05, 0.01)], [0.024] * 3, metal)
     return SynthObject(
         name="spectacles",
-        summary="two empty rims, a bridge and two unequal temples; thin everywhere",
+        summary="folded glasses: two empty rims, a bridge and two unequal temples; thin everywhere",
         solids=(
             ring((0.25, 0, 0), 0.185, 0.034, rim).turned(y=6).paired(),
-            *(
-                part.blended(0.03)
-                for part in tube([(-0.09, 0.05, 0.01), (0, 0.085, 0.02), (0.09, 0.05, 0.01)], [0.024] * 3, metal)
-            ),
-            ellipsoid((0.455, 0.05, -0.01), (0.045, 0.04, 0.04), rim).paired().blended(0.03),
+            *(part.blended(0.03) for part in bridge),
+            ellipsoid((0.455, 0.055, -0.01), (0.045, 0.04, 0.04), rim).paired().blended(0.03),
             *(part.blended(0.015) for part in left),
             *(part.blended(0.015) for part in right),
             ellipsoid((0.075, -0.05, -0.05), (0.016, 0.04, 0.026), metal).paired(),

@@ -148,8 +148,8 @@ def gear() -> SynthObject:
         ),
         decals=(
             Decal(
-                at=(0, 0.345, 0.0),
-                right=(0.10, 0, 0),
+                at=(-0.092, 0.275, 0.0),
+                right=(0.075, 0, 0),
                 up=(0, 0.03, 0),
                 colour="#22282e",
                 rows=lettering("N-16"),
