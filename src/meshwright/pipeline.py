@@ -1,0 +1,441 @@
+"""From six pictures to a textured, checked mesh: the one file that knows every stage.
+
+`_recipe` reads top to bottom. Around it: what a caller gets back, what is the same for every stage (`_Run`: progress,
+cancellation, time, checkpoints), and how results get into place (`meshwright.workspace`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+import meshwright
+from meshwright.cameras import CameraConfig, CameraSolution, solve_cameras
+from meshwright.checkpoint import Checkpoints, chain_key
+from meshwright.config import ReconstructConfig
+from meshwright.device import check_vram_available, describe_device, map_threads, pick_device
+from meshwright.errors import OptionError
+from meshwright.export import export_result
+from meshwright.geometry import (
+    Atlas,
+    AtlasConfig,
+    ShapeConfig,
+    ShapeResult,
+    reconstruct_shape,
+    simplify,
+    unwrap,
+)
+from meshwright.inputs import InputConfig, read_inputs, write_masks
+from meshwright.models import BaseReconstructionModel, Evidence, ModelOutput, Proposal, get_model
+from meshwright.progress import Plan, Stage
+from meshwright.quality import QualityReport, judge, write_previews, write_quality_json, write_report_html
+from meshwright.texture import TextureConfig, bake_texture
+from meshwright.types import (
+    Array,
+    Camera,
+    DepthKind,
+    DepthMap,
+    MaskSource,
+    Mesh,
+    Monitor,
+    SilentMonitor,
+    TexturedMesh,
+    View,
+    ViewSet,
+)
+from meshwright.workspace import Workspace
+
+__all__ = ["OUTPUT_NAMES", "ReconstructConfig", "Result", "reconstruct", "run_model", "stages"]
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+OUTPUT_NAMES = (
+    "mesh.obj",
+    "mesh.mtl",
+    "mesh.png",
+    "mesh.ply",
+    "mesh.glb",
+    "previews",
+    "masks",
+    "cameras.json",
+    "quality.json",
+    "report.html",
+)
+"""Everything that a run leaves in its output folder."""
+
+_RECORDS = (
+    Atlas,
+    Camera,
+    CameraSolution,
+    DepthKind,
+    DepthMap,
+    MaskSource,
+    Mesh,
+    Proposal,
+    ShapeResult,
+    TexturedMesh,
+    View,
+    ViewSet,
+)
+"""What checkpoints may hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a reconstruction left, and how good it is.
+
+    Attributes:
+        folder: The output folder.
+        quality: The judgement of the files as written.
+        timings: Seconds per stage, by name; of a stage taken from a killed run, those of that run.
+        seconds: How long the whole took.
+    """
+
+    folder: Path
+    quality: QualityReport
+    timings: Mapping[str, float]
+    seconds: float
+
+    @property
+    def status(self) -> str:
+        """`normal`, `warning` or `failure`."""
+        return self.quality.status.value
+
+    @property
+    def summary(self) -> str:
+        """One line about the result."""
+        return self.quality.summary
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Plain sentences about the input, the cameras and the result."""
+        return self.quality.warnings
+
+    @property
+    def mesh_glb(self) -> Path:
+        """Mesh and texture in one file."""
+        return self.folder / "mesh.glb"
+
+    @property
+    def mesh_obj(self) -> Path:
+        """The mesh as OBJ, with `mesh.mtl` and the texture beside it."""
+        return self.folder / "mesh.obj"
+
+    @property
+    def mesh_ply(self) -> Path:
+        """The mesh as PLY."""
+        return self.folder / "mesh.ply"
+
+    @property
+    def texture(self) -> Path:
+        """The base colour of the OBJ."""
+        return self.folder / "mesh.png"
+
+    @property
+    def cameras(self) -> Path:
+        """The cameras as finally fitted, in NeRF-synthetic form."""
+        return self.folder / "cameras.json"
+
+    @property
+    def quality_json(self) -> Path:
+        """Every figure of `quality`."""
+        return self.folder / "quality.json"
+
+    @property
+    def report_html(self) -> Path:
+        """Input, render and error side by side, on one page."""
+        return self.folder / "report.html"
+
+
+def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tuple[Stage, ...]:
+    """The stages of a run with this model, in order; shares as measured at `standard` on two CPU cores."""
+    return (
+        Stage(name="read", title="Reading the views", share=8),
+        Stage(name="cameras", title="Finding the cameras", share=25),
+        Stage(name="shape", title="Carving the shape", share=25),
+        Stage(name="model", title=f"Refining with {model.model_name}", share=model.share),
+        Stage(name="simplify", title="Simplifying the mesh", share=4),
+        Stage(name="unwrap", title="Laying out the texture", share=4),
+        Stage(name="texture", title="Painting the texture", share=14),
+        Stage(name="export", title="Writing the files", share=8),
+        Stage(name="judge", title="Checking the files against the views", share=8),
+        Stage(name="report", title="Writing previews and the report", share=6),
+    )
+
+
+def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | None = None, **options: object) -> Result:
+    """Turns the views in `source` into a textured mesh in `output`.
+
+    Args:
+        source: A folder or ZIP with six views (and depth renders), or a posed image set in NeRF-synthetic form.
+        output: The folder to make.
+        monitor: Hears progress and can ask to stop.
+        options: Fields of `ReconstructConfig`, such as `quality="draft"` or `size=0.3`.
+    Returns:
+        Paths, quality and warnings. A result that does not look like its views is returned too: see `status`.
+    Raises:
+        MeshwrightError: With what was found, and what to do. Nothing half-written is left behind.
+    """
+    config = _config(options)
+    model = get_model(config.model, device=config.device, recipe=run_model)
+    try:
+        model.load_weights()
+        return _run(Path(source), Path(output), config, model, monitor or SilentMonitor())
+    finally:
+        model.cleanup()
+
+
+def run_model(
+    input_dir: Path,
+    output_dir: Path,
+    *,
+    model: BaseReconstructionModel,
+    monitor: Monitor,
+    options: Mapping[str, object],
+) -> ModelOutput:
+    """The recipe as a model's `inference` runs it; `options` are fields of `ReconstructConfig`."""
+    config = replace(_config(options), model=model.model_name, device=model.device)
+    result = _run(Path(input_dir), Path(output_dir), config, model, monitor)
+    return ModelOutput(mesh_path=result.mesh_obj, ply_path=result.mesh_ply, texture_path=result.texture)
+
+
+def _config(options: Mapping[str, object]) -> ReconstructConfig:
+    known = [item.name for item in fields(ReconstructConfig)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise OptionError(f"There is no option {unknown[0]!r}.", hint=f"Options are {', '.join(known)}.")
+    return ReconstructConfig(**options)  # type: ignore[arg-type]
+
+
+def _run(
+    source: Path, output: Path, config: ReconstructConfig, model: BaseReconstructionModel, monitor: Monitor
+) -> Result:
+    begun = time.perf_counter()
+    device = pick_device(config.device)
+    if device != "cpu":
+        check_vram_available(model.required_vram_gb, device)
+    _check_apart(source, output)
+    with Workspace(
+        output, own_names=OUTPUT_NAMES, overwrite=config.overwrite, needed_bytes=config.disk_bytes
+    ) as workspace:
+        run = _Run(Plan(stages(model)), monitor, workspace)
+        quality = _recipe(source, config, model, device, run)
+        workspace.commit()
+    seconds = time.perf_counter() - begun
+    monitor.report(100, "Done")
+    return Result(folder=output, quality=quality, timings=dict(run.timings), seconds=seconds)
+
+
+def _recipe(
+    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: _Run
+) -> QualityReport:
+    """Every stage, from the pictures to the report."""
+    folder = run.workspace.result
+
+    views = run.do("read", lambda _: _read(source, config, folder / "masks"))
+    run.begin_checkpoints(views, meshwright.__version__)
+
+    camera_config = CameraConfig(rig=config.rig, refine=config.refine_cameras)
+    solution = run.keep("cameras", CameraSolution, lambda m: solve_cameras(views, camera_config, m), camera_config)
+
+    shape_config = ShapeConfig(grid=config.preset.grid, use_depth=config.use_depth, frame=solution.frame)
+    shape = run.keep(
+        "shape",
+        ShapeResult,
+        lambda m: reconstruct_shape(solution.views, solution.cameras, shape_config, m, device),
+        shape_config,
+    )
+
+    evidence = Evidence(views=solution.views, cameras=solution.cameras, shape=shape.mesh, device=device)
+    proposal = run.keep("model", Proposal, lambda m: model.propose(evidence, m), model.model_name)
+
+    mesh = run.keep("simplify", Mesh, lambda _: simplify(proposal.mesh, config.faces), config.faces)
+
+    atlas_config = AtlasConfig(texture_size=config.texture_pixels)
+    atlas = run.keep("unwrap", Atlas, lambda _: unwrap(mesh, atlas_config), atlas_config)
+
+    texture_config = TextureConfig(size=config.texture_pixels)
+    textured = run.keep(
+        "texture",
+        TexturedMesh,
+        lambda m: bake_texture(mesh, atlas, solution.views.views, solution.cameras, texture_config, m, device),
+        texture_config,
+    )
+
+    size = config.size
+    if solution.frame != "given":
+        size = size or 1.0
+    if solution.frame == "free":
+        textured, cameras = centred(textured, solution.cameras)
+    else:
+        cameras = solution.cameras
+    pictures = _pictures(source, solution.views, run.workspace.output)
+    files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder, size=size))
+
+    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *proposal.warnings)
+
+    def check(monitor: Monitor) -> QualityReport:
+        monitor.report(0, "Rendering the files")
+        return judge(
+            folder,
+            solution.views,
+            files.cameras,
+            monitor=monitor,
+            device=device,
+            device_name=_device_name(device),
+            model=model.model_name,
+            warnings=warnings,
+        )
+
+    quality = run.do("judge", check)
+    quality = replace(
+        quality,
+        timings=dict(run.timings),
+        details={
+            "settings": config.plain(),
+            "cameras": solution.report,
+            "shape": shape.report,
+            "model": proposal.report,
+            "atlas": atlas.method,
+        },
+    )
+
+    def write(monitor: Monitor) -> None:
+        monitor.report(0, "Drawing previews")
+        write_previews(
+            files.textured,
+            files.cameras,
+            folder / "previews",
+            size=config.preset.preview_size,
+            monitor=monitor,
+            device=device,
+        )
+        monitor.report(80, "Writing the report")
+        write_quality_json(quality, folder / "quality.json")
+        write_report_html(quality, folder / "report.html")
+
+    run.do("report", write)
+    return quality
+
+
+def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:
+    """The views, with what was taken for the object saved for the user to see."""
+    inputs = InputConfig(depth_kind=config.depth_kind, depth_unit=config.depth_unit, cameras=config.cameras)
+    views = read_inputs(source, inputs, depth_dir=config.depth_dir)
+    write_masks(views, masks)
+    return views
+
+
+def centred(textured: TexturedMesh, cameras: Sequence[Camera]) -> tuple[TexturedMesh, tuple[Camera, ...]]:
+    """Mesh and cameras moved together so that the middle of the mesh's bounding box is the origin."""
+    used = textured.mesh.vertices[textured.mesh.faces.ravel()].astype(np.float64)
+    middle = (used.min(0) + used.max(0)) / 2
+    vertices = (textured.mesh.vertices.astype(np.float64) - middle).astype(np.float32)
+    moved = []
+    for camera in cameras:
+        pose = camera.camera_to_world.copy()
+        pose[:3, 3] -= middle
+        moved.append(replace(camera, camera_to_world=pose))
+    return replace(textured, mesh=replace(textured.mesh, vertices=vertices)), tuple(moved)
+
+
+def _pictures(source: Path, views: ViewSet, output: Path) -> list[str]:
+    """Where each view's picture lies, seen from the output folder; inside an archive only its name can be said."""
+    root = source.absolute()
+    if not root.is_dir():
+        return [view.source or view.name for view in views.views]
+    return [Path(os.path.relpath(root / view.source, output)).as_posix() for view in views.views]
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    """Results must not land among the pictures, nor replace them."""
+    source, output = source.resolve(), output.resolve()
+    replaced = any(source == output / name or (output / name) in source.parents for name in OUTPUT_NAMES)
+    if output == source or source in output.parents or replaced:
+        raise OptionError(
+            f"The output folder {output.name!r} and the input {source.name!r} lie inside each other.",
+            hint="Choose an output folder outside the input.",
+        )
+
+
+class _Run:
+    """What is the same for every stage: progress, cancellation, time, checkpoints."""
+
+    def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace) -> None:
+        self.plan = plan
+        self.monitor = monitor
+        self.workspace = workspace
+        self.timings: dict[str, float] = {}
+        self.started = time.perf_counter()
+        self._key = ""
+        self._checkpoints: Checkpoints | None = None
+
+    def begin_checkpoints(self, views: ViewSet, version: str) -> None:
+        """From here on results are kept; they count for these pictures and this version only."""
+        self._key = chain_key("", version, _digest(views))
+        arrays = [array for view in views.views for array in _arrays(view)]
+        self._checkpoints = Checkpoints(self.workspace.checkpoints, _RECORDS, arrays)
+
+    def do(self, name: str, work: Callable[[Monitor], Value]) -> Value:
+        """Runs one stage."""
+        span = self.plan.span(name)
+        self.monitor.check()
+        self.monitor.report(span.start, span.stage.title)
+        log.info("stage %s", name)
+        begun = time.perf_counter()
+        value = work(self.plan.monitor(name, self.monitor))
+        self.timings[name] = time.perf_counter() - begun
+        self.monitor.check()
+        return value
+
+    def keep(self, name: str, kind: type[Value], work: Callable[[Monitor], Value], *settings: object) -> Value:
+        """Runs one stage, or takes what an earlier, killed run left of it under the same input and settings."""
+        assert self._checkpoints is not None
+        self._key = chain_key(self._key, name, *settings)
+        kept = self._checkpoints.load(name, self._key, tuple)
+        if kept is not None and len(kept) == 2 and isinstance(kept[1], kind):
+            self.timings[name] = kept[0]
+            self.monitor.report(self.plan.span(name).start, f"{self.plan.span(name).stage.title}: taken from before")
+            return kept[1]
+        value = self.do(name, work)
+        self._checkpoints.save(name, self._key, (self.timings[name], value))
+        return value
+
+
+def _device_name(device: str) -> str:
+    about = describe_device(device)
+    cores = f", {about['cores']} cores" if "cores" in about else ""
+    return f"{about['name']}{cores} ({device})"
+
+
+def _arrays(view: View) -> list[Array]:
+    arrays = [view.rgb, view.mask, view.background]
+    return arrays if view.depth is None else [*arrays, view.depth.values, view.depth.valid]
+
+
+def _digest(views: ViewSet) -> str:
+    """A hash of everything that later stages see of the input."""
+
+    def of_view(view: View) -> bytes:
+        digest = hashlib.blake2b(repr((view.name, view.mask_source, view.rgb.shape)).encode())
+        if view.depth is not None:
+            digest.update(repr((view.depth.kind, view.depth.unit, view.depth.step, view.depth.values.shape)).encode())
+        for array in _arrays(view):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.digest()
+
+    whole = hashlib.blake2b(b"".join(map_threads(of_view, views.views)))
+    for camera in views.cameras or ():
+        numbers = (camera.name, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.width, camera.height)
+        whole.update(repr(numbers).encode() + camera.camera_to_world.tobytes())
+    return whole.hexdigest()

@@ -1,0 +1,291 @@
+"""The recipe end to end on a small rendered object: outputs, resuming, stopping, and what is left when it fails."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import meshwright
+from meshwright import pipeline
+from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
+from meshwright.synth import SynthConfig, write_example
+from meshwright.transforms import read_cameras
+from meshwright.types import Camera, Mesh, Monitor, SilentMonitor, TexturedMesh
+
+SMALL = {"quality": "draft", "faces": 3000, "texture_size": 256}
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six views of the toy car on white with depth, as a user would have them."""
+    folder = tmp_path_factory.mktemp("synth") / "six"
+    write_example("toy_car", folder, SynthConfig(size=160, plain=True))
+    return folder
+
+
+class Recorder:
+    """Remembers every report; stops once `stop_at` percent are reached."""
+
+    def __init__(self, stop_at: float = 1000.0) -> None:
+        self.reports: list[tuple[float, str]] = []
+        self.stop_at = stop_at
+
+    def report(self, percent: float, step: str) -> None:
+        self.reports.append((percent, step))
+
+    def check(self) -> None:
+        if self.reports and self.reports[-1][0] >= self.stop_at:
+            raise Cancelled("stop")
+
+
+@pytest.fixture(scope="module")
+def finished(six: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pipeline.Result, Recorder]:
+    monitor = Recorder()
+    output = tmp_path_factory.mktemp("out") / "car"
+    return meshwright.reconstruct(six, output, monitor=monitor, **SMALL), monitor
+
+
+@pytest.mark.slow
+def test_everything_of_the_contract_is_there(finished: tuple[pipeline.Result, Recorder]) -> None:
+    result, _ = finished
+    assert sorted(entry.name for entry in result.folder.iterdir()) == sorted(pipeline.OUTPUT_NAMES)
+    previews = {entry.name for entry in (result.folder / "previews").iterdir()}
+    wanted = {f"{kind}_{index:02d}.png" for kind in ("textured", "wireframe") for index in range(6)}
+    assert wanted <= previews
+    assert any(name.startswith("turntable_") for name in previews)
+    assert {f"{name}.png" for name in ("front", "bottom")} <= {
+        entry.name for entry in (result.folder / "masks").iterdir()
+    }
+    for path in (result.mesh_obj, result.mesh_ply, result.mesh_glb, result.texture, result.cameras, result.report_html):
+        assert path.stat().st_size > 0
+    assert not result.folder.with_name("car.partial").exists()
+
+
+@pytest.mark.slow
+def test_the_document_says_how_it_was_made(finished: tuple[pipeline.Result, Recorder]) -> None:
+    result, _ = finished
+    document = json.loads(result.quality_json.read_text())
+    assert document["status"] == result.status
+    assert document["model"] == "hull"
+    assert document["details"]["model"] == {"refinement": "none"}
+    assert document["details"]["settings"]["faces"] == 3000
+    assert document["details"]["cameras"]["source"]
+    assert set(document["timings"]) == {
+        stage.name for stage in pipeline.stages(meshwright.AVAILABLE_MODELS["hull"])
+    } - {"report"}
+    assert document["mesh"]["faces"] <= 3000
+    assert max(document["mesh"]["size"]) == pytest.approx(1, abs=1e-5)
+    assert str(Path.home()) not in result.quality_json.read_text()
+
+
+@pytest.mark.slow
+def test_it_looks_like_its_views(finished: tuple[pipeline.Result, Recorder]) -> None:
+    result, _ = finished
+    assert result.quality.mean["psnr"] > 20
+    assert result.quality.mean["silhouette_iou"] > 0.93
+
+
+@pytest.mark.slow
+def test_cameras_point_to_the_pictures(finished: tuple[pipeline.Result, Recorder]) -> None:
+    result, _ = finished
+    for file_path, camera in read_cameras(result.cameras):
+        assert (result.folder / file_path).is_file()
+        assert (camera.width, camera.height) == (160, 160)
+
+
+@pytest.mark.slow
+def test_progress_rises_through_every_stage_to_100(finished: tuple[pipeline.Result, Recorder]) -> None:
+    _, monitor = finished
+    percents = [percent for percent, _ in monitor.reports]
+    assert percents[0] == 0
+    assert percents[-1] == 100
+    assert percents == sorted(percents)
+    titles = {step for _, step in monitor.reports}
+    assert {stage.title for stage in pipeline.stages(meshwright.AVAILABLE_MODELS["hull"])} <= titles
+
+
+@pytest.mark.slow
+def test_a_second_run_replaces_the_first_and_size_scales_mesh_and_cameras(
+    six: Path, finished: tuple[pipeline.Result, Recorder], tmp_path: Path
+) -> None:
+    result, _ = finished
+    metres = meshwright.reconstruct(six, tmp_path / "car", size=0.25, **SMALL)
+    assert max(metres.quality.mesh.size) == pytest.approx(0.25, abs=1e-6)
+    for (_, small), (_, unit) in zip(read_cameras(metres.cameras), read_cameras(result.cameras), strict=True):
+        np.testing.assert_allclose(small.position, unit.position * 0.25, atol=1e-6)
+        assert small.fl_x == pytest.approx(unit.fl_x)
+    again = meshwright.reconstruct(six, tmp_path / "car", **SMALL)
+    assert max(again.quality.mesh.size) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_given_cameras_keep_their_frame(tmp_path: Path) -> None:
+    write_example("toy_car", tmp_path / "posed", SynthConfig(size=160, depth=(), test_views=0))
+    result = meshwright.reconstruct(tmp_path / "posed", tmp_path / "out", **SMALL)
+    given = dict(read_cameras(tmp_path / "posed" / "transforms_train.json"))
+    for _, camera in read_cameras(result.cameras):
+        true = next(other for other in given.values() if other.name == camera.name)
+        np.testing.assert_allclose(camera.camera_to_world, true.camera_to_world, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_finished_stage(six: Path, tmp_path: Path) -> None:
+    """A child is killed the hard way in the stage `texture`; the next run must not do the earlier stages again."""
+    output = tmp_path / "car"
+    program = (
+        "import os, sys, meshwright\n"
+        "from meshwright import pipeline\n"
+        "pipeline.bake_texture = lambda *args: os.kill(os.getpid(), 9)\n"
+        f"meshwright.reconstruct({str(six)!r}, {str(output)!r}, **{SMALL!r})\n"
+    )
+    child = subprocess.run([sys.executable, "-c", program], timeout=240, check=False)
+    assert child.returncode == -signal.SIGKILL
+    left = {entry.name for entry in (tmp_path / "car.partial" / "checkpoints").iterdir()}
+    assert {"cameras.npz", "shape.npz", "simplify.npz", "unwrap.npz"} <= left
+    assert not output.exists()
+
+    monitor = Recorder()
+    result = meshwright.reconstruct(six, output, monitor=monitor, **SMALL)
+    taken = {step.partition(":")[0] for _, step in monitor.reports if "taken from before" in step}
+    assert taken == {"Finding the cameras", "Carving the shape", "Refining with hull", "Simplifying the mesh"} | {
+        "Laying out the texture"
+    }
+    assert result.timings["shape"] > 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["car"]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_redoes_what_other_settings_touch(six: Path, tmp_path: Path) -> None:
+    output = tmp_path / "car"
+    program = (
+        "import os, meshwright\n"
+        "from meshwright import pipeline\n"
+        "pipeline.bake_texture = lambda *args: os.kill(os.getpid(), 9)\n"
+        f"meshwright.reconstruct({str(six)!r}, {str(output)!r}, **{SMALL!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=240, check=False)
+    monitor = Recorder()
+    result = meshwright.reconstruct(six, output, monitor=monitor, **{**SMALL, "faces": 1000})
+    taken = [step for _, step in monitor.reports if "taken from before" in step]
+    assert not any("Simplifying" in step or "Laying out" in step for step in taken)
+    assert any("Carving" in step for step in taken)
+    assert result.quality.mesh.faces <= 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop_at", [0.0, 30.0, 80.0])
+def test_a_wish_to_stop_leaves_nothing(six: Path, tmp_path: Path, stop_at: float) -> None:
+    with pytest.raises(Cancelled):
+        meshwright.reconstruct(six, tmp_path / "a" / "car", monitor=Recorder(stop_at), **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_and_ends_with_130(six: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from meshwright.cli.app import main; main()"]
+    arguments = ["reconstruct", str(six), "-o", str(tmp_path / "car"), "--json"]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if json.loads(line).get("stage") == "shape":
+                break
+        child.send_signal(signal.SIGINT)
+        rest, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert json.loads(rest.splitlines()[-1])["code"] == "cancelled"
+    assert errors == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_inference_of_a_model_runs_it_all(six: Path, tmp_path: Path) -> None:
+    model = meshwright.get_model("nvdiffrec", **SMALL)
+    result = model.inference(six, tmp_path / "car")
+    assert result["error"] is None
+    assert Path(str(result["mesh_path"])).is_file()
+    assert Path(str(result["texture_path"])).name == "mesh.png"
+    document = json.loads((tmp_path / "car" / "quality.json").read_text())
+    assert document["model"] == "nvdiffrec"
+    assert document["details"]["model"]["refinement"] == "none"
+
+
+def test_bad_input_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "front.png").write_bytes(b"no picture")
+    with pytest.raises(InputFilesError):
+        meshwright.reconstruct(tmp_path / "views", tmp_path / "out", **SMALL)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["views"]
+
+
+@pytest.mark.parametrize("output", [".", "out", "deep/out"])
+def test_the_output_must_not_lie_in_the_input(tmp_path: Path, output: str) -> None:
+    (tmp_path / "views").mkdir()
+    with pytest.raises(OptionError, match="lie inside each other"):
+        meshwright.reconstruct(tmp_path / "views", tmp_path / "views" / output)
+
+
+def test_an_output_must_not_replace_its_input(tmp_path: Path) -> None:
+    (tmp_path / "out" / "previews").mkdir(parents=True)
+    with pytest.raises(OptionError, match="lie inside each other"):
+        meshwright.reconstruct(tmp_path / "out" / "previews", tmp_path / "out", overwrite=True)
+
+
+def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("")
+    begun = time.perf_counter()
+    with pytest.raises(OutputError, match=r"thesis\.txt"):
+        meshwright.reconstruct(tmp_path / "views", tmp_path / "out")
+    assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quality": "best"}, r"quality='best' is not known. Use one of draft, standard, high"),
+        ({"model": "nerf"}, r"model='nerf' is not known"),
+        ({"faces": 3}, r"faces=3 is not between"),
+        ({"texture_size": 1}, r"texture_size=1 is not between"),
+        ({"size": 0.0}, r"size=0.0 is not a length above 0"),
+        ({"size": float("nan")}, r"size=nan is not a length above 0"),
+        ({"depth_kind": "sonar"}, r"depth_kind='sonar' is not known"),
+        ({"device": "tpu"}, r"device='tpu' is not known"),
+        ({"colour": "red"}, r"There is no option 'colour'"),
+    ],
+)
+def test_options_are_checked_before_any_work(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        meshwright.reconstruct(tmp_path / "views", tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_centring_moves_mesh_and_cameras_together() -> None:
+    rng = np.random.default_rng(0)
+    mesh = Mesh(vertices=rng.random((9, 3), np.float32) + 3, faces=np.arange(9, dtype=np.int32).reshape(3, 3))
+    textured = TexturedMesh(
+        mesh=mesh,
+        uv=np.zeros((1, 2), np.float32),
+        uv_faces=np.zeros((3, 3), np.int32),
+        base_color_srgb=np.zeros((4, 4, 3), np.uint8),
+    )
+    pose = np.eye(4)
+    pose[:3, 3] = (3, 4, 9)
+    camera = Camera(name="a", camera_to_world=pose, fl_x=99, fl_y=99, cx=50, cy=50, width=100, height=100)
+    moved, (moved_camera,) = pipeline.centred(textured, [camera])
+    np.testing.assert_allclose(moved.mesh.vertices.min(0), -moved.mesh.vertices.max(0), atol=1e-6)
+    before, after = camera.project(mesh.vertices), moved_camera.project(moved.mesh.vertices)
+    np.testing.assert_allclose(before[0], after[0], atol=1e-4)
+    np.testing.assert_allclose(before[1], after[1], atol=1e-5)
+
+
+def test_a_monitor_is_silent_by_default() -> None:
+    monitor: Monitor = SilentMonitor()
+    monitor.report(10, "step")
+    monitor.check()
