@@ -12,23 +12,10 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from meshwright.distance import signed_distance
 from meshwright.types import Array, View
 
-__all__ = ["Silhouette", "signed_distance", "silhouette_of"]
-
-
-def signed_distance(mask: Array) -> Array:
-    """Distance to the mask's outline in pixels, positive inside, float32 [H, W].
-
-    The outline is where the soft mask crosses 0.5. On the outline's own pixels the coverage says where it runs within
-    the pixel; farther away the exact Euclidean distance transform takes over.
-    """
-    inside = mask >= 0.5
-    distance = np.where(
-        inside, ndimage.distance_transform_edt(inside) - 0.5, 0.5 - ndimage.distance_transform_edt(~inside)
-    )
-    partial = (mask > 0.02) & (mask < 0.98) & (np.abs(distance) < 1.0)
-    return np.where(partial, mask - 0.5, distance).astype(np.float32)
+__all__ = ["Silhouette", "silhouette_of"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,8 @@ def place_all(corners: Array, charts: Array, margin: float) -> Array | None:
     flat = wp.array(local, dtype=wp.vec2, device="cpu")
     wp.launch(mark_touched_kernel, len(local), [flat, *faces, float(margin)], [touched], device="cpu")
     bitmaps = [
-        cells[b : b + w * h].reshape(h, w) for b, w, h in zip(begin.tolist(), width.tolist(), height.tolist(), strict=True)
+        cells[b : b + w * h].reshape(h, w)
+        for b, w, h in zip(begin.tolist(), width.tolist(), height.tolist(), strict=True)
     ]
     places = place_bitmaps(bitmaps)
     if places is None:

@@ -1,0 +1,167 @@
+"""Depth renders brought into agreement with each other.
+
+Where two views see one patch of surface, both depths must put it in one place. Gauss-Newton on every view's affine (or
+on one common unit for metric depth) makes them agree; the line fit to the hull's touching points stays in as a weaker
+term, so that views without common surface keep what the hull says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from meshwright.geometry.depth.meaning import DepthMeaning, Extremes
+from meshwright.types import Array, Camera, DepthKind
+
+__all__ = ["LaidDepth", "agree"]
+
+_ROUNDS = (0.06, 0.05, 0.04, 0.03, 0.025, 0.02, 0.015, 0.012, 0.01, 0.01)
+"""Depths that differ by more (object sides) belong to different surfaces; narrowed round by round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaidDepth:
+    """A depth render on its picture's pixels: values float32 [H, W] (0 where unknown), valid bool [H, W]."""
+
+    camera: Camera
+    values: Array
+    valid: Array
+
+
+def _sampled(laid: LaidDepth, count: int, seed: int) -> tuple[Array, Array]:
+    rows, columns = np.nonzero(laid.valid)
+    if len(rows) > count:
+        chosen = np.random.default_rng(seed).choice(len(rows), count, replace=False)
+        rows, columns = rows[chosen], columns[chosen]
+    return np.stack([columns + 0.5, rows + 0.5], -1), laid.values[rows, columns].astype(np.float64)
+
+
+def _lookup(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> tuple[Array, Array, Array]:
+    """Value at the nearest pixel (0 where unknown), its z, and the cosine of the surface there."""
+    height, width = laid.values.shape
+    column = np.clip(pixels[:, 0].astype(int), 1, width - 2)
+    row = np.clip(pixels[:, 1].astype(int), 1, height - 2)
+    known = (
+        (pixels[:, 0] >= 1)
+        & (pixels[:, 1] >= 1)
+        & (pixels[:, 0] < width - 1)
+        & (pixels[:, 1] < height - 1)
+        & laid.valid[row, column]
+        & laid.valid[row, column - 1]
+        & laid.valid[row, column + 1]
+        & laid.valid[row - 1, column]
+        & laid.valid[row + 1, column]
+    )
+    value = np.where(known, laid.values[row, column], 0.0)
+    z = meaning.z(laid.values[row, column].astype(np.float64))
+    dx = meaning.z(laid.values[row, column + 1]) - meaning.z(laid.values[row, column - 1])
+    dy = meaning.z(laid.values[row + 1, column]) - meaning.z(laid.values[row - 1, column])
+    slope = 0.5 * laid.camera.fl_x / np.maximum(z, 1e-6) * np.hypot(dx, dy)
+    return value, z, 1 / np.sqrt(1 + slope**2)
+
+
+def agree(
+    laid: Sequence[LaidDepth],
+    meanings: Sequence[DepthMeaning],
+    touching: Sequence[Extremes],
+    *,
+    size: float,
+    samples: int = 2500,
+) -> list[DepthMeaning]:
+    """Refine the meanings of all depth renders together.
+
+    Args:
+        laid: Renders on their pictures.
+        meanings: First fits, one per render. All METRIC ones share `a` (and `b` stays 0).
+        touching: Row and column extremes, the anchor to the hull.
+        size: The object's longest side in world units: thresholds scale with it.
+        samples: Pixels per view.
+    """
+    meanings = list(meanings)
+    points = [_sampled(render, samples, seed) for seed, render in enumerate(laid)]
+    metric = [m.kind is DepthKind.METRIC for m in meanings]
+    # Unknowns: (a, b) per view; METRIC views share one slot for a; where b is 0 by rule it stays so.
+    slots, count = [], 0
+    shared: int | None = None
+    for is_metric in metric:
+        if is_metric:
+            if shared is None:
+                shared, count = count, count + 1
+            slots.append((shared, -1))
+        elif meanings[len(slots)].b == 0.0:
+            slots.append((count, -1))
+            count += 1
+        else:
+            slots.append((count, count + 1))
+            count += 2
+    for limit in _ROUNDS:
+        normal = np.zeros((count, count))
+        gradient = np.zeros(count)
+        for i, (pixels, values) in enumerate(points):
+            z = meanings[i].z(values)
+            here = laid[i].camera.unproject(pixels, z)
+            delta = 1e-4 * size
+            ahead = laid[i].camera.unproject(pixels, z + delta)
+            own = meanings[i].slopes(values)
+            for j, other in enumerate(laid):
+                if j == i:
+                    continue
+                where, depth = other.camera.project(here)
+                value, seen, cosine = _lookup(other, meanings[j], where)
+                _, depth_ahead = other.camera.project(ahead)
+                residual = depth - seen
+                used = (value > 0) & (np.abs(residual) < limit * size) & (cosine > 0.2)
+                if used.sum() < 20:
+                    continue
+                # The other surface's height under the moved point changes too; its slope is in `cosine` only, which
+                # a Gauss-Newton step forgives.
+                rate = (depth_ahead - depth)[used] / delta
+                theirs = meanings[j].slopes(value[used])
+                scale = cosine[used] * (1 - (residual[used] / (limit * size)) ** 2)
+                jacobian = np.zeros((int(used.sum()), count))
+                _add(jacobian, slots[i], own[0][used] * rate, own[1][used] * rate)
+                _add(jacobian, slots[j], -theirs[0], -theirs[1])
+                jacobian *= scale[:, None]
+                normal += jacobian.T @ jacobian
+                gradient += jacobian.T @ (residual[used] * scale)
+        for i, data in enumerate(touching):
+            _anchor(normal, gradient, slots[i], meanings[i], data, limit * size, weight=0.25 * samples)
+        normal += 1e-9 * np.trace(normal) * np.eye(count)
+        step = -np.linalg.lstsq(normal, gradient, rcond=None)[0]
+        meanings = [
+            replace(m, a=m.a + step[a], b=m.b + (step[b] if b >= 0 else 0.0))
+            for m, (a, b) in zip(meanings, slots, strict=True)
+        ]
+    return meanings
+
+
+def _add(jacobian: Array, slot: tuple[int, int], da: Array, db: Array) -> None:
+    jacobian[:, slot[0]] += da
+    if slot[1] >= 0:
+        jacobian[:, slot[1]] += db
+
+
+def _anchor(
+    normal: Array,
+    gradient: Array,
+    slot: tuple[int, int],
+    meaning: DepthMeaning,
+    data: Extremes,
+    limit: float,
+    *,
+    weight: float,
+) -> None:
+    """Add the touching points of one view, together worth `weight` samples at most."""
+    if len(data.z) == 0:
+        return
+    nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
+    residual = meaning.z(nearest) - data.z
+    scale = np.sqrt(weight / len(data.z)) / (1 + (residual / limit) ** 2)
+    da, db = meaning.slopes(nearest)
+    jacobian = np.zeros((len(residual), len(gradient)))
+    _add(jacobian, slot, da, db)
+    jacobian *= scale[:, None]
+    normal += jacobian.T @ jacobian
+    gradient += jacobian.T @ (residual * scale)

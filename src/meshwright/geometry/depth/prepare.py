@@ -1,0 +1,263 @@
+"""From depth renders to depth in world units on the pictures' pixels, with normals and trust."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from meshwright.device import map_threads
+from meshwright.geometry.depth.agree import LaidDepth, agree
+from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, metric_unit
+from meshwright.geometry.depth.register import Registration, lay_onto, register
+from meshwright.geometry.depth.smooth import dequantise
+from meshwright.geometry.volume import Volume, march
+from meshwright.geometry.working import WorkingViews
+from meshwright.types import Array, Camera, DepthKind, View
+
+__all__ = ["PreparedDepth", "prepare_depth"]
+
+_FIT_SHRINK = 3
+"""The hull's entry depth for the fit is marched on every third pixel."""
+_MISFIT = 0.06
+"""A render whose rows miss the hull by more than this share of the object's size means something else: left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedDepth:
+    """Depth as the fusion kernel takes it.
+
+    Attributes:
+        surface: z (0 where unknown) and the normal in camera axes, float32 [V, H, W, 4].
+        trust: float32 [V, H, W], 0..1: low beside depth edges and on grazing surface.
+        band: How far each view's depth may be off, world units, float32 [V].
+        report: JSON-able: registration, kind, affine and misfit of each view.
+        warnings: Plain sentences.
+    """
+
+    surface: Array
+    trust: Array
+    band: Array
+    report: list[dict[str, object]]
+    warnings: tuple[str, ...]
+
+
+def prepare_depth(
+    views: Sequence[View], working: WorkingViews, hull: Volume, *, given_cameras: bool, rig_frame: bool, device: str
+) -> PreparedDepth | None:
+    """Register, explain, reconcile and smooth the depth renders; None where no view has a usable one.
+
+    Args:
+        views: The views, in the order of `working`.
+        working: Their silhouettes at the working size.
+        hull: The visual hull.
+        given_cameras: The cameras' units are the user's: metric depth with a unit is used as it is.
+        rig_frame: The cameras are exactly a rig's, whose unit is the object's longest side.
+        device: Warp device.
+    """
+    size = float(max(hull.field.shape)) * hull.cell
+    if all(view.depth is None for view in views):
+        return None
+
+    def lay(item: tuple[View, Camera, Array, Array]) -> tuple[LaidDepth, Registration, Extremes] | None:
+        view, camera, outline, mask = item
+        if view.depth is None or not view.depth.valid.any():
+            return None
+        registration = register(view.depth, outline[: camera.height, : camera.width])
+        values, valid = lay_onto(view.depth, registration, camera.width, camera.height)
+        valid &= mask > 0.5
+        if valid.sum() < 50:
+            return None
+        small = camera.resized(max(8, camera.width // _FIT_SHRINK), max(8, camera.height // _FIT_SHRINK))
+        entry = march(hull, small, device).entry
+        rows = ((np.arange(small.height) + 0.5) * camera.height / small.height).astype(int)
+        columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
+        picked = np.ix_(rows, columns)
+        laid = LaidDepth(camera=camera, values=values, valid=valid)
+        return laid, registration, extremes(values[picked], valid[picked], entry)
+
+    items = list(zip(views, working.cameras, working.outline, working.masks, strict=True))
+    laid = map_threads(lay, items, device=device)
+    meanings = _meanings(views, laid, size, given_cameras=given_cameras, rig_frame=rig_frame)
+    report: list[dict[str, object]] = []
+    warnings: list[str] = []
+    kept: list[int] = []
+    for index, view in enumerate(views):
+        entry, meaning = laid[index], meanings[index]
+        if view.depth is None:
+            continue
+        if entry is None or meaning is None:
+            warnings.append(f"The depth render of {view.name} shows too little to be used.")
+            continue
+        if meaning.error > _MISFIT * size:
+            warnings.append(
+                f"The depth render of {view.name} contradicts the silhouettes (misfit {meaning.error / size:.0%} of the "
+                "object's size) and was left out."
+            )
+            continue
+        kept.append(index)
+    if not kept:
+        return None
+    free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
+    if free and len(free) == len(kept):
+        final = agree(
+            [_laid(laid, i)[0] for i in kept],
+            [_meaning(meanings, i) for i in kept],
+            [_laid(laid, i)[2] for i in kept],
+            size=size,
+        )
+        if rig_frame:
+            final = [_snapped(m) for m in final]
+        for index, meaning in zip(kept, final, strict=True):
+            meanings[index] = meaning
+    height, width = working.outline.shape[1:]
+    surface = np.zeros((len(views), height, width, 4), np.float32)
+    trust = np.zeros((len(views), height, width), np.float32)
+    band = np.full(len(views), 1e-3 * size, np.float32)
+
+    def finish(index: int) -> None:
+        render, registration, _ = _laid(laid, index)
+        meaning = _meaning(meanings, index)
+        depth = views[index].depth
+        assert depth is not None
+        values = render.values
+        typical = meaning.z(np.median(values[render.valid]))
+        step = meaning.step_size(depth.step, float(typical))
+        if step > 2e-3 * size:
+            values = dequantise(values, render.valid, depth.step, device=device)
+        z = np.where(render.valid, meaning.z(values), 0.0).astype(np.float32)
+        slot = surface[index, : z.shape[0], : z.shape[1]]
+        slot[..., 0] = z
+        slot[..., 1:], sure = _normals(z, render.valid, render.camera)
+        trust[index, : z.shape[0], : z.shape[1]] = sure
+        band[index] = max(1e-3 * size, 0.5 * step, 0.5 * meaning.error)
+        report.append(
+            {
+                "view": views[index].name,
+                "kind": meaning.words,
+                "a": round(meaning.a, 6),
+                "b": round(meaning.b, 6),
+                "misfit": round(meaning.error / size, 5),
+                "registration_scale": [round(float(s), 5) for s in registration.scale],
+                "registration_offset_pixels": [round(float(s), 2) for s in registration.offset],
+                "registration_error_pixels": round(registration.error, 2),
+            }
+        )
+
+    map_threads(finish, kept, device=device)
+    order = {view.name: i for i, view in enumerate(views)}
+    report.sort(key=lambda row: order[str(row["view"])])
+    return PreparedDepth(surface=surface, trust=trust, band=band, report=report, warnings=tuple(warnings))
+
+
+def _known_unit(view: View) -> bool:
+    return view.depth is not None and view.depth.kind is DepthKind.METRIC and view.depth.unit is not None
+
+
+def _laid(
+    laid: Sequence[tuple[LaidDepth, Registration, Extremes] | None], index: int
+) -> tuple[LaidDepth, Registration, Extremes]:
+    entry = laid[index]
+    assert entry is not None
+    return entry
+
+
+def _meaning(meanings: Sequence[DepthMeaning | None], index: int) -> DepthMeaning:
+    meaning = meanings[index]
+    assert meaning is not None
+    return meaning
+
+
+def _meanings(
+    views: Sequence[View],
+    laid: Sequence[tuple[LaidDepth, Registration, Extremes] | None],
+    size: float,
+    *,
+    given_cameras: bool,
+    rig_frame: bool,
+) -> list[DepthMeaning | None]:
+    """First meaning of every render: metric ones share a unit, the others are explained by the hull."""
+    metric = [i for i, v in enumerate(views) if laid[i] is not None and v.depth and v.depth.kind is DepthKind.METRIC]
+    others = [None if i in metric or entry is None else entry[2] for i, entry in enumerate(laid)]
+    kinds = [DepthKind.AUTO if v.depth is None or i in metric else v.depth.kind for i, v in enumerate(views)]
+    meanings = explain(others, kinds)
+    if metric:
+        unit = metric_unit([_laid(laid, i)[2] for i in metric])
+        for index in metric:
+            depth = views[index].depth
+            assert depth is not None
+            a = depth.unit if given_cameras and depth.unit is not None else unit
+            data = _laid(laid, index)[2]
+            error = float(np.median(np.abs(a * data.low - data.z))) if len(data.z) else 0.0
+            meanings[index] = DepthMeaning(kind=DepthKind.METRIC, a=a, b=0.0, error=error)
+        worst = max((_meaning(meanings, i).error for i in metric), default=0.0)
+        if worst > 0.5 * _MISFIT * size and not given_cameras:
+            # 16 bits do not make depth metric: let the hull say what it is.
+            fallback = explain(
+                [_laid(laid, i)[2] if i in metric else None for i in range(len(views))],
+                [DepthKind.AUTO] * len(views),
+            )
+            for index in metric:
+                meanings[index] = fallback[index]
+    return meanings
+
+
+def _snapped(meaning: DepthMeaning) -> DepthMeaning:
+    """Metric depth rendered by a rig is stored in a round unit: take it where the fit says so within 0.3 %."""
+    if meaning.kind is not DepthKind.METRIC:
+        return meaning
+    for codes in (65535.0, 255.0):
+        per_code = meaning.a / codes
+        round_unit = 10.0 ** round(math.log10(per_code))
+        if abs(per_code / round_unit - 1) < 3e-3:
+            return replace(meaning, a=round_unit * codes)
+    return meaning
+
+
+def _normals(z: Array, valid: Array, camera: Camera) -> tuple[Array, Array]:
+    """Unit normals in camera axes float32 [H, W, 3] from a depth image, and trust [H, W].
+
+    One-sided differences on the side where depth changes less keep normals right beside edges.
+    """
+    shape = z.shape
+
+    def difference(axis: int) -> Array:
+        ahead = np.roll(z, -1, axis) - z
+        behind = z - np.roll(z, 1, axis)
+        ahead_ok = np.roll(valid, -1, axis) & valid
+        behind_ok = np.roll(valid, 1, axis) & valid
+        calm = np.where(np.abs(ahead) < 3 * np.abs(behind), ahead, behind)
+        calm = np.where(
+            (np.abs(ahead) < 3 * np.abs(behind)) & (np.abs(behind) < 3 * np.abs(ahead)), (ahead + behind) / 2, calm
+        )
+        return np.where(ahead_ok & behind_ok, calm, np.where(ahead_ok, ahead, np.where(behind_ok, behind, 0.0)))
+
+    dx, dy = difference(1), difference(0)
+    x = (np.arange(shape[1]) + 0.5 - camera.cx) / camera.fl_x
+    y = -(np.arange(shape[0]) + 0.5 - camera.cy) / camera.fl_y
+    # Surface point P = (x z, y z, -z); its derivatives along columns and rows span the tangent plane.
+    xx, yy = np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape)
+    along_x = np.stack([z / camera.fl_x + xx * dx, yy * dx, -dx], -1)
+    along_y = np.stack([xx * dy, -z / camera.fl_y + yy * dy, -dy], -1)
+    normal = np.cross(along_y, along_x)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
+    smooth = np.stack([ndimage.uniform_filter(normal[..., k] * valid, 3) for k in range(3)], -1)
+    normal = smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)
+    toward = np.stack([-xx, -yy, np.ones(shape)], -1)
+    toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
+    cosine = np.clip((normal * toward).sum(-1), 0.0, 1.0)
+    # Two pixels from an edge depth is as good as anywhere; on it, it may be a mixture.
+    pixel = z / camera.fl_x
+    limit = 6 * pixel / np.maximum(cosine, 0.15)
+    jump = np.zeros(shape, bool)
+    for axis in (0, 1):
+        step = np.abs(np.diff(z, axis=axis))
+        edge = step > np.minimum(limit[1:] if axis == 0 else limit[:, 1:], limit[:-1] if axis == 0 else limit[:, :-1])
+        jump |= np.pad(edge, [(0, 1), (0, 0)] if axis == 0 else [(0, 0), (0, 1)])
+        jump |= np.pad(edge, [(1, 0), (0, 0)] if axis == 0 else [(0, 0), (1, 0)])
+    inner = np.clip(ndimage.distance_transform_edt(valid & ~jump) / 2.0, 0.0, 1.0)
+    sure = np.where(valid, np.clip(cosine / 0.35, 0.05, 1.0) * np.maximum(inner, 0.1), 0.0)
+    return normal.astype(np.float32), sure.astype(np.float32)

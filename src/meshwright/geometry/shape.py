@@ -1,0 +1,170 @@
+"""The shape stage: silhouettes and depth become one closed mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from meshwright._warp import wp
+from meshwright.device import map_threads
+from meshwright.errors import InputError, OptionError
+from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
+from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
+from meshwright.geometry.kernels import fuse_kernel
+from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
+from meshwright.geometry.working import WorkingViews, working_views
+from meshwright.types import Array, Camera, Mesh, Monitor, ViewSet
+
+__all__ = ["ShapeConfig", "ShapeResult", "reconstruct_shape"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeConfig:
+    """How finely the shape is computed."""
+
+    grid: int = 256
+    """Voxels along the longest side; memory grows with the cube of this for chubby objects."""
+    image_size: int = 1024
+    """Long side of the silhouettes and depth maps the volume is computed from, in pixels."""
+    use_depth: bool = True
+    smoothing: int = 6
+    """Taubin iterations on the extracted surface."""
+    frame: str = "given"
+    """Whose units the cameras have: "given" the user's, "rig" exactly a rig's, "free" fitted."""
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.grid <= 1024:
+            raise OptionError(
+                f"grid={self.grid} is out of range.", hint="Use 32 to 1024 voxels along the longest side."
+            )
+        if self.frame not in ("given", "rig", "free"):
+            raise OptionError(f"frame={self.frame!r} is unknown.", hint="Use given, rig or free.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeResult:
+    """The mesh (dense, closed, in the cameras' frame), a JSON-able account of how it came about, and warnings."""
+
+    mesh: Mesh
+    report: dict[str, object]
+    warnings: tuple[str, ...]
+
+
+def reconstruct_shape(
+    views: ViewSet, cameras: Sequence[Camera], config: ShapeConfig, monitor: Monitor, device: str
+) -> ShapeResult:
+    """Carve the visual hull by depth, mend what carving broke, and extract a smooth closed mesh.
+
+    Args:
+        views: With masks, and depth renders where there are any.
+        cameras: One per view, in pixels of its picture.
+        config: See `ShapeConfig`.
+        monitor: For cancellation.
+        device: "cpu" or a CUDA device of Warp.
+    Raises:
+        InputError: No point of space lies inside all silhouettes.
+    """
+    working = working_views(views.views, cameras, config.image_size)
+    monitor.check()
+    low, high = find_bounds(working, device)
+    cell = float((high - low).max()) / config.grid
+    hull = hull_volume(working, low, high, cell, device)
+    if not (hull.field > 0).any():
+        raise InputError(
+            "No point in space lies inside all silhouettes.",
+            hint="Look at the masks: a view may show another object, be cut off, or belong to another camera.",
+        )
+    monitor.check()
+    depth = None
+    if config.use_depth:
+        depth = prepare_depth(
+            views.views,
+            working,
+            hull,
+            given_cameras=config.frame == "given",
+            rig_frame=config.frame == "rig",
+            device=device,
+        )
+        monitor.check()
+    volume, repaired = hull, 0
+    if depth is not None:
+        volume = carve(hull, depth, working, device)
+        monitor.check()
+        volume, repaired = restore_missing(volume, hull, working, device)
+    monitor.check()
+    mesh, dropped = keep_large_parts(extract_mesh(volume))
+    mesh = taubin_smooth(mesh, config.smoothing)
+    report: dict[str, object] = {
+        "grid": list(volume.field.shape),
+        "cell": round(cell, 6),
+        "depth": depth.report if depth is not None else [],
+        "repaired_pixels": repaired,
+        "dropped_parts": dropped,
+    }
+    return ShapeResult(mesh=mesh, report=report, warnings=depth.warnings if depth is not None else ())
+
+
+def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str) -> Volume:
+    """The hull without what depth says is empty."""
+    surface = wp.array(depth.surface, dtype=wp.vec4, device=device)
+    trust = wp.array(depth.trust, dtype=wp.float32, device=device)
+    band = wp.array(depth.band, dtype=wp.float32, device=device)
+    rows = wp.array(working.rows, dtype=wp.float32, device=device)
+    field = wp.array(hull.field, dtype=wp.float32, device=device)
+
+    def launch(slab: slice) -> None:
+        start = hull.origin + np.array([slab.start * hull.cell, 0.0, 0.0])
+        part = field[slab.start : slab.stop]
+        wp.launch(
+            fuse_kernel,
+            dim=part.shape,
+            inputs=[surface, trust, rows, band, wp.vec3(*start), hull.cell],
+            outputs=[part],
+            device=device,
+        )
+
+    over_slabs(launch, hull.field.shape[0], device)
+    return replace(hull, field=field.numpy())
+
+
+_REPAIR_SHRINK = 2
+
+
+def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device: str) -> tuple[Volume, int]:
+    """Put back what carving took from thin parts, so that depth never punches a hole into a silhouette.
+
+    A ray inside a view's mask that met the hull but no longer meets the carved volume gets a small ball where the
+    carved field is least empty, as far as the hull allows. Returns the volume and how many pixels needed it.
+    """
+
+    def missing(item: tuple[Camera, Array]) -> Array:
+        camera, mask = item
+        small = camera.resized(max(8, camera.width // _REPAIR_SHRINK), max(8, camera.height // _REPAIR_SHRINK))
+        rows = ((np.arange(small.height) + 0.5) * camera.height / small.height).astype(int)
+        columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
+        inside = ndimage.binary_erosion(mask[np.ix_(rows, columns)] > 0.5, iterations=1)
+        carved, full = march(volume, small, device), march(hull, small, device)
+        lost = inside & (carved.entry <= 0) & (full.entry > 0)
+        return np.asarray(carved.best[lost][:, :3])
+
+    found = map_threads(missing, list(zip(working.cameras, working.masks, strict=True)), device=device)
+    points = np.concatenate(found)
+    if len(points) == 0:
+        return volume, 0
+    field = volume.field.copy()
+    radius = 1.6
+    reach = 2
+    centre = (points - volume.origin) / volume.cell
+    base = np.round(centre).astype(int)
+    span = np.arange(-reach, reach + 1)
+    for offset in np.stack(np.meshgrid(span, span, span, indexing="ij"), -1).reshape(-1, 3):
+        index = base + offset
+        ok = ((index >= 0) & (index < np.array(field.shape))).all(1)
+        index, near = index[ok], centre[ok]
+        ball = ((radius - np.linalg.norm(index - near, axis=1)) * volume.cell).astype(np.float32)
+        place = tuple(index.T)
+        np.maximum.at(field, place, np.minimum(ball, hull.field[place]))
+    return replace(volume, field=field), len(points)

@@ -1,0 +1,131 @@
+"""The voxel grid: where it lies, the visual hull on it, and rays through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from meshwright._warp import wp
+from meshwright.device import cpu_threads, map_threads
+from meshwright.geometry.kernels import hull_kernel, march_kernel
+from meshwright.geometry.working import WorkingViews, camera_rows
+from meshwright.types import Array, Camera
+
+__all__ = ["March", "Volume", "find_bounds", "hull_volume", "march", "over_slabs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """A signed field on a grid of cubes.
+
+    Attributes:
+        field: float32 [X, Y, Z], about the distance to the surface in world units, positive inside.
+        origin: World position of the centre of voxel (0, 0, 0), float64 [3].
+        cell: Edge of a voxel in world units.
+    """
+
+    field: Array
+    origin: Array
+    cell: float
+
+    @property
+    def middle(self) -> Array:
+        """World position of the grid's centre."""
+        return self.origin + (np.array(self.field.shape) - 1) / 2 * self.cell
+
+    @property
+    def radius(self) -> float:
+        """Half the grid's diagonal."""
+        return float(np.linalg.norm(np.array(self.field.shape)) / 2 * self.cell)
+
+
+@dataclass(frozen=True, kw_only=True)
+class March:
+    """What a camera's rays meet in a volume: z of entry and of the last exit (0 where a ray misses), float32 [H, W];
+    `best` the most inner point of each ray and its value, float32 [H, W, 4]."""
+
+    entry: Array
+    leave: Array
+    best: Array
+
+
+def over_slabs(launch: Callable[[slice], None], length: int, device: str) -> None:
+    """Call `launch` for slabs of the first axis: in threads on the CPU, once on a GPU."""
+    pieces = 1 if device != "cpu" else min(length, 4 * cpu_threads())
+    edges = np.linspace(0, length, pieces + 1).astype(int)
+    map_threads(launch, [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)], device=device)
+
+
+def hull_volume(views: WorkingViews, low: Array, high: Array, cell: float, device: str) -> Volume:
+    """The visual hull's field on a grid that covers the box from `low` to `high`."""
+    shape = np.maximum(np.ceil((high - low) / cell).astype(int) + 1, 4)
+    middle = (low + high) / 2
+    origin = middle - (shape - 1) / 2 * cell
+    outline = wp.array(views.outline, dtype=wp.float32, device=device)
+    rows = wp.array(views.rows, dtype=wp.float32, device=device)
+    field = wp.empty(tuple(int(n) for n in shape), dtype=wp.float32, device=device)
+
+    def launch(slab: slice) -> None:
+        start = origin + np.array([slab.start * cell, 0.0, 0.0])
+        part = field[slab.start : slab.stop]
+        wp.launch(
+            hull_kernel, dim=part.shape, inputs=[outline, rows, wp.vec3(*start), cell], outputs=[part], device=device
+        )
+
+    over_slabs(launch, int(shape[0]), device)
+    return Volume(field=field.numpy(), origin=origin, cell=cell)
+
+
+def find_bounds(views: WorkingViews, device: str) -> tuple[Array, Array]:
+    """The box that holds the visual hull, (low, high) float64 [3] each.
+
+    A coarse hull around the point that the cameras look at, then a finer one around what it found.
+
+    Where no voxel lies inside all silhouettes the whole search region is returned.
+    """
+    cameras = views.cameras
+    projectors = [np.eye(3) - np.outer(c.forward, c.forward) for c in cameras]
+    pivot = np.linalg.lstsq(
+        sum(projectors), sum(m @ c.position for m, c in zip(projectors, cameras, strict=True)), rcond=None
+    )[0]
+    reach = 0.5 * min(float(np.linalg.norm(c.position - pivot)) for c in cameras)
+    low, high = pivot - reach, pivot + reach
+    for resolution in (64, 96):
+        cell = float((high - low).max()) / resolution
+        volume = hull_volume(views, low, high, cell, device)
+        # A part thinner than a voxel has no inner voxel: half a voxel of distance counts as a find.
+        inside = np.argwhere(volume.field > -0.6 * cell)
+        if len(inside) == 0:
+            break
+        low = volume.origin + (inside.min(0) - 1.5) * cell
+        high = volume.origin + (inside.max(0) + 1.5) * cell
+    return low, high
+
+
+def march(volume: Volume, camera: Camera, device: str) -> March:
+    """Send a ray through every pixel of `camera` and note where it meets the volume."""
+    field = wp.array(volume.field, dtype=wp.float32, device=device)
+    rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
+    shape = (camera.height, camera.width)
+    entry = wp.zeros(shape, dtype=wp.float32, device=device)
+    leave = wp.zeros(shape, dtype=wp.float32, device=device)
+    best = wp.zeros(shape, dtype=wp.vec4, device=device)
+    wp.launch(
+        march_kernel,
+        dim=shape,
+        inputs=[
+            field,
+            rows,
+            0,
+            wp.vec3(*camera.position),
+            wp.vec3(*volume.origin),
+            volume.cell,
+            volume.radius,
+            wp.vec3(*volume.middle),
+        ],
+        outputs=[entry, leave, best],
+        device=device,
+    )
+    return March(entry=entry.numpy(), leave=leave.numpy(), best=best.numpy())
