@@ -203,13 +203,13 @@ def _warnings(verdict: Resolution, calibration: Calibration, *, fixed: bool) -> 
     if verdict.margin < 1.15:
         second = next((h.name for h in verdict.ranking if h.name != best.name), "none")
         warnings.append(
-            f"Which way the views look was a narrow decision (margin {verdict.margin:.2f}; taken {best.name}, next {second}). "
-            "Check the previews, or name the rig with --rig."
+            f"Which way the views look was a narrow decision (margin {verdict.margin:.2f}; taken {best.name}, "
+            f"next {second}). Check the previews, or name the rig with --rig."
         )
     if calibration.disagreement > 0.015:
         worst = VIEW_NAMES[int(calibration.per_view.argmax())]
         warnings.append(
-            f"The outlines contradict each other by {50 * calibration.disagreement:.1f} % of the picture's width on average, "
-            f"most in {worst}: the views may show different objects or poses, or the masks are wrong."
+            f"The outlines contradict each other by {50 * calibration.disagreement:.1f} % of the picture's width on "
+            f"average, most in {worst}: the views may show different objects or poses, or the masks are wrong."
         )
     return tuple(warnings)

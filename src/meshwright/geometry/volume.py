@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,7 +56,7 @@ def over_slabs(launch: Callable[[slice], None], length: int, device: str) -> Non
     """Call `launch` for slabs of the first axis: in threads on the CPU, once on a GPU."""
     pieces = 1 if device != "cpu" else min(length, 4 * cpu_threads())
     edges = np.linspace(0, length, pieces + 1).astype(int)
-    map_threads(launch, [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)], device=device)
+    map_threads(launch, [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)], device=device)
 
 
 def hull_volume(views: WorkingViews, low: Array, high: Array, cell: float, device: str) -> Volume:

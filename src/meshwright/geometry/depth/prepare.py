@@ -94,8 +94,8 @@ def prepare_depth(
             continue
         if meaning.error > _MISFIT * size:
             warnings.append(
-                f"The depth render of {view.name} contradicts the silhouettes (misfit {meaning.error / size:.0%} of the "
-                "object's size) and was left out."
+                f"The depth render of {view.name} contradicts the silhouettes (misfit {meaning.error / size:.0%} of "
+                "the object's size) and was left out."
             )
             continue
         kept.append(index)
