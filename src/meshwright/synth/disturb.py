@@ -136,7 +136,10 @@ def disturb(source: Path, target: Path, config: DisturbConfig = DisturbConfig())
 
 
 def _object_box(source: Path, view: str) -> tuple[Array, Array] | None:
-    """Corners [2], [2] of the object in a view, in widths from the image centre; None where no file tells."""
+    """Corners [2], [2] of the object in a view, a pixel wide of it, in widths from the image centre.
+
+    None where no file tells.
+    """
     codes = read_codes(source / "views" / f"{view}.png")
     if codes.ndim == 3 and codes.shape[2] == 4:
         inside = codes[..., 3] > 127
@@ -150,8 +153,8 @@ def _object_box(source: Path, view: str) -> tuple[Array, Array] | None:
     if len(rows) == 0:
         return None
     height, width = inside.shape
-    low = np.array([columns[0] - width / 2, rows[0] - height / 2]) / width
-    return low, np.array([columns[-1] + 1 - width / 2, rows[-1] + 1 - height / 2]) / width
+    low = np.array([columns[0] - 1 - width / 2, rows[0] - 1 - height / 2]) / width
+    return low, np.array([columns[-1] + 2 - width / 2, rows[-1] + 2 - height / 2]) / width
 
 
 def _kept_inside(change: Disturbance, box: tuple[Array, Array] | None, config: DisturbConfig) -> Disturbance:
