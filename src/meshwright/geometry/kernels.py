@@ -39,7 +39,7 @@ def outline_at(
 @wp.func
 def hull_at(outline: wp.array3d(dtype=wp.float32), rows: wp.array2d(dtype=wp.float32), p: wp.vec3) -> float:
     """The least signed distance over all views, in world units at the point's depth."""
-    least = 1.0e9
+    least = wp.float32(1.0e9)
     for view in range(rows.shape[0]):
         local = to_camera(rows, view, p)
         z = -local[2]
@@ -91,9 +91,9 @@ def fuse_kernel(
     if hull < -4.0 * cell:
         return
     p = origin + wp.vec3(float(i), float(j), float(k)) * cell
-    least = 1.0e9
+    least = wp.float32(1.0e9)
     least_normal = wp.vec3(0.0, 0.0, 0.0)
-    least_band = 0.0
+    least_band = wp.float32(0.0)
     for view in range(rows.shape[0]):
         local = to_camera(rows, view, p)
         z = -local[2]
@@ -110,8 +110,8 @@ def fuse_kernel(
                     least_band = band[view]
     if least > 1.0e8:
         return
-    total = 0.0
-    weight = 0.0
+    total = wp.float32(0.0)
+    weight = wp.float32(0.0)
     for view in range(rows.shape[0]):
         local = to_camera(rows, view, p)
         z = -local[2]
@@ -160,9 +160,9 @@ def depth_at(
         return vec5(0.0, 0.0, 0.0, 0.0, 0.0)
     pixel = near[0] / rows[view, 12]
     limit = 4.0 * pixel / wp.max(near[3], 0.15)
-    z = 0.0
-    total = 0.0
-    sure = 0.0
+    z = wp.float32(0.0)
+    total = wp.float32(0.0)
+    sure = wp.float32(0.0)
     for r in range(2):
         for c in range(2):
             w = (fx * float(c) + (1.0 - fx) * float(1 - c)) * (fy * float(r) + (1.0 - fy) * float(1 - r))
@@ -241,11 +241,11 @@ def march_kernel(
     z = reach - radius / slant
     stop = reach + radius / slant
     step = 0.7 * cell / slant
-    first = 0.0
-    last = 0.0
-    before = -1.0e3
-    walked = 0.0
-    top = -1.0e3
+    first = wp.float32(0.0)
+    last = wp.float32(0.0)
+    before = wp.float32(-1.0e3)
+    walked = wp.float32(0.0)
+    top = wp.float32(-1.0e3)
     top_point = wp.vec3(0.0, 0.0, 0.0)
     while z < stop:
         p = centre + d * z

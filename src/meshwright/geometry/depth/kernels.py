@@ -23,13 +23,13 @@ def relax_kernel(
     if mine <= 0.0:
         then[row, column] = 0.0
         return
-    total = 0.0
-    weight = 0.0
+    total = wp.float32(0.0)
+    weight = wp.float32(0.0)
     # Opposite pairs only: a pair's mean continues a slope, a single neighbour would flatten it.
     for pair in range(4):
-        dr = reach
-        dc = 0
-        w = 1.0
+        dr = wp.int32(reach)
+        dc = wp.int32(0)
+        w = wp.float32(1.0)
         if pair == 1:
             dr = 0
             dc = reach
