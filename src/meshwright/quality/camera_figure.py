@@ -12,7 +12,9 @@ from meshwright.types import Array, Camera
 __all__ = ["camera_figure", "hull_corners"]
 
 PANEL = 340
-MARGIN = 34
+MARGIN = 46
+TITLE = 18
+"""Height of the line above the drawing."""
 MOST_LABELS = 12
 PROJECTIONS = (
     ("From above (front at the bottom)", np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])),
@@ -35,7 +37,7 @@ def hull_corners(vertices: Array) -> Array:
 
 
 def camera_figure(cameras: Sequence[Camera], corners: Array) -> str:
-    """An SVG element of two panels side by side; colours come from the page (`currentColor` and classes).
+    """Two SVG elements; colours come from the page (classes `object`, `frame`, `ray`, `eye`, `name`).
 
     Args:
         cameras: In world coordinates.
@@ -46,55 +48,59 @@ def camera_figure(cameras: Sequence[Camera], corners: Array) -> str:
     everything = np.concatenate([corners, *frusta])
     reach = max(float(np.abs((everything - centre) @ axes.T).max()) for _, axes in PROJECTIONS)
     scale = (PANEL / 2 - MARGIN) / max(reach, 1e-9)
-    panels = []
-    for index, (title, axes) in enumerate(PROJECTIONS):
+    return "".join(_panel(title, axes * scale, cameras, frusta, corners, centre) for title, axes in PROJECTIONS)
 
-        def place(points: Array, axes: Array = axes, shift: float = index * PANEL) -> Array:
-            placed: Array = (points - centre) @ axes.T * scale + np.array([PANEL / 2 + shift, PANEL / 2 + 10])
-            return placed
 
-        parts = [f'<polygon class="object" points="{_points(_outline(place(corners)))}"/>']
-        for frustum in frusta:
-            eye, *frame = place(frustum)
-            parts.append(f'<polygon class="frame" points="{_points(np.array(frame))}"/>')
-            parts += [
-                f'<line class="ray" x1="{eye[0]:.1f}" y1="{eye[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"/>'
-                for end in frame
-            ]
-            parts.append(f'<circle class="eye" cx="{eye[0]:.1f}" cy="{eye[1]:.1f}" r="3"/>')
-        if len(cameras) <= MOST_LABELS:
-            eyes = np.array([place(frustum[:1])[0] for frustum in frusta])
-            parts += _labels([camera.name for camera in cameras], eyes, index * PANEL)
-        parts.append(f'<text class="title" x="{index * PANEL + PANEL / 2}" y="14">{escape(title)}</text>')
-        panels.append("".join(parts))
+def _panel(
+    title: str, axes: Array, cameras: Sequence[Camera], frusta: Sequence[Array], corners: Array, centre: Array
+) -> str:
+    middle = np.array([PANEL / 2, PANEL / 2 + TITLE])
+
+    def place(points: Array) -> Array:
+        placed: Array = (points - centre) @ axes.T + middle
+        return placed
+
+    parts = [f'<polygon class="object" points="{_points(_outline(place(corners)))}"/>']
+    for frustum in frusta:
+        eye, *frame = place(frustum)
+        parts.append(f'<polygon class="frame" points="{_points(np.array(frame))}"/>')
+        parts += [
+            f'<line class="ray" x1="{eye[0]:.1f}" y1="{eye[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"/>'
+            for end in frame
+        ]
+        parts.append(f'<circle class="eye" cx="{eye[0]:.1f}" cy="{eye[1]:.1f}" r="3"/>')
+    if len(cameras) <= MOST_LABELS:
+        parts += _labels([camera.name for camera in cameras], [place(frustum[:1])[0] for frustum in frusta], middle)
+    said = f"The fitted cameras around the object. {title}"
     return (
-        f'<svg viewBox="0 0 {2 * PANEL} {PANEL + 14}" role="img" aria-label="The fitted cameras around the object, '
-        f'from above and from its left side">{"".join(panels)}</svg>'
+        f'<svg viewBox="0 0 {PANEL} {PANEL + TITLE}" role="img" aria-label="{escape(said)}">'
+        f'<text x="{PANEL / 2}" y="12">{escape(title)}</text>{"".join(parts)}</svg>'
     )
 
 
 def _frustum(camera: Camera, centre: Array) -> Array:
-    """The eye and the four corners of its frame a quarter of the way to the object, [5, 3]."""
-    away = 0.25 * float(np.linalg.norm(camera.position - centre))
+    """The eye and the four corners of its frame a third of the way to the object, [5, 3]."""
+    away = 0.33 * float(np.linalg.norm(camera.position - centre))
     pixels = np.array([[0, 0], [camera.width, 0], [camera.width, camera.height], [0, camera.height]])
     return np.concatenate([camera.position[None], camera.unproject(pixels, np.full(4, away))])
 
 
-def _labels(names: Sequence[str], eyes: Array, left: float) -> list[str]:
-    """Names outside of their cameras; those that would lie on each other are stacked."""
-    middle = np.array([left + PANEL / 2, PANEL / 2 + 10])
-    taken: list[Array] = []
-    parts = []
+def _labels(names: Sequence[str], eyes: Sequence[Array], middle: Array) -> list[str]:
+    """Names outside of their cameras; those that look along the drawing's own direction share a line at the foot."""
+    parts, facing = [], []
     for name, eye in zip(names, eyes, strict=True):
         outward = eye - middle
         length = float(np.linalg.norm(outward))
-        at = eye + (outward / length * 16 if length > 20 else np.array([0.0, -12.0])) + np.array([0, 4])
-        while any(abs(at[0] - other[0]) < 44 and abs(at[1] - other[1]) < 13 for other in taken):
-            at = at + np.array([0, 13])
-        half = 3.3 * len(name)
-        at[0] = np.clip(at[0], left + half + 2, left + PANEL - half - 2)
-        taken.append(at)
-        parts.append(f'<text class="name" x="{at[0]:.1f}" y="{at[1]:.1f}">{escape(name)}</text>')
+        if length < 24:
+            facing.append(name)
+            continue
+        at = eye + outward / length * 14 + np.array([0, 4])
+        half = 3.4 * len(name)
+        x = float(np.clip(at[0] + half * outward[0] / length, half + 2, PANEL - half - 2))
+        parts.append(f'<text class="name" x="{x:.1f}" y="{at[1]:.1f}">{escape(name)}</text>')
+    if facing:
+        said = escape(", ".join(facing)) + (" looks" if len(facing) == 1 else " look") + " along this direction"
+        parts.append(f'<text x="{PANEL / 2}" y="{PANEL + TITLE - 4}">{said}</text>')
     return parts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from scipy.sparse import csr_array
 
 from meshwright.colour import linear_to_srgb
 from meshwright.quality.metrics import DepthError, depth_error, flip, psnr, silhouette_iou, ssim
@@ -102,16 +102,22 @@ def render(mesh: TexturedMesh | ColouredMesh, camera: Camera, *, supersample: in
 
 
 def area_resize(image: Array, width: int, height: int) -> Array:
-    """Mean over the area of each new pixel, float32 [height, width, C]; for shrinking (enlarging repeats pixels)."""
+    """Mean over the area of each new pixel, parts of old pixels included, float32 [height, width, C]."""
     if image.shape[:2] == (height, width):
         return image.astype(np.float32)
-    channels = [
-        Image.fromarray(np.ascontiguousarray(image[..., channel], np.float32)).resize(
-            (width, height), Image.Resampling.BOX
-        )
-        for channel in range(image.shape[2])
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], -1)
+    channels = image.shape[2]
+    rows = _area_weights(image.shape[0], height) @ np.asarray(image, np.float32).reshape(image.shape[0], -1)
+    turned = rows.reshape(height, image.shape[1], channels).transpose(1, 0, 2).reshape(image.shape[1], -1)
+    columns = _area_weights(image.shape[1], width) @ turned
+    return np.ascontiguousarray(columns.reshape(width, height, channels).transpose(1, 0, 2))
+
+
+def _area_weights(old: int, new: int) -> csr_array:
+    """Share of each old cell in each new one, sparse float32 [new, old]; rows sum to 1."""
+    edges = np.union1d(np.arange(old + 1) / old, np.arange(new + 1) / new)
+    middle = (edges[1:] + edges[:-1]) / 2
+    place = ((middle * new).astype(int), (middle * old).astype(int))
+    return csr_array(((np.diff(edges) * new).astype(np.float32), place), shape=(new, old))
 
 
 def _compare_depth(mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, device: str) -> DepthError | None:

@@ -153,14 +153,12 @@ def _mesh_warnings(facts: MeshFacts) -> list[str]:
 def _view_warnings(comparisons: Sequence[Comparison], mean: Mapping[str, float]) -> list[str]:
     """Views that fit clearly worse than the rest: often a camera that is off, or a picture of something else."""
     found = []
-    for item in comparisons:
-        if item.psnr < mean["psnr"] - 4 and len(comparisons) > 2:
-            found.append(
-                f"View {item.name!r} fits worse than the others: "
-                f"PSNR {item.psnr:.1f} dB, the mean is {mean['psnr']:.1f} dB."
-            )
-        if item.silhouette_iou < 0.9:
-            found.append(f"In view {item.name!r} the outlines overlap by {100 * item.silhouette_iou:.0f} % only.")
+    worse = [f"{item.name} ({item.psnr:.1f} dB)" for item in comparisons if item.psnr < mean["psnr"] - 4]
+    if worse and len(comparisons) > 2:
+        found.append(f"Clearly below the mean PSNR of {mean['psnr']:.1f} dB: {', '.join(worse)}.")
+    outside = [f"{item.name} ({100 * item.silhouette_iou:.0f} %)" for item in comparisons if item.silhouette_iou < 0.9]
+    if outside:
+        found.append(f"The outlines of mesh and picture overlap by less than 90 %: {', '.join(outside)}.")
     return found
 
 

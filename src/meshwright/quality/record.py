@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from meshwright.export import write_atomic
 from meshwright.quality.comparison import Comparison
@@ -48,6 +52,7 @@ class QualityReport:
         versions: Of meshwright, Python and what it was built on.
         model: Its name.
         checkpoint: Name of the weights, None where the model has none.
+        details: What the stages had to say for programs (settings, the ranking of rigs and so on).
     """
 
     status: QualityStatus
@@ -65,28 +70,32 @@ class QualityReport:
     versions: Mapping[str, str]
     model: str
     checkpoint: str | None
+    details: Mapping[str, object] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """Plain values in the form of quality.json."""
         longest = max(self.mesh.size)
-        return {
+        document = {
             "schema": SCHEMA,
             "status": self.status.value,
             "summary": self.summary,
             "warnings": list(self.warnings),
-            "mean": {name: _digits(value) for name, value in self.mean.items()},
+            "mean": self.mean,
             "views": [_view_json(view, longest) for view in self.views],
             "mesh": {
                 "file": self.mesh_file,
-                **{name: _digits(value) for name, value in asdict(self.mesh).items()},
-                "texture_size": None if self.texture_size is None else list(self.texture_size),
+                **asdict(self.mesh),
+                "texture_size": self.texture_size,
             },
             "model": self.model,
             "checkpoint": self.checkpoint,
-            "timings": {name: round(seconds, 3) for name, seconds in self.timings.items()},
+            "timings": self.timings,
             "device": self.device,
-            "versions": dict(self.versions),
+            "versions": self.versions,
+            "details": self.details,
         }
+        plain: dict[str, object] = _plain(document)
+        return plain
 
 
 def write_quality_json(report: QualityReport, path: Path) -> Path:
@@ -105,27 +114,33 @@ def _view_json(view: Comparison, longest: float) -> dict[str, object]:
         "name": view.name,
         "width": view.render.shape[1],
         "height": view.render.shape[0],
-        "psnr": _digits(view.psnr),
-        "ssim": _digits(view.ssim),
-        "flip": _digits(view.flip),
-        "psnr_white": _digits(view.psnr_white),
-        "ssim_white": _digits(view.ssim_white),
-        "silhouette_iou": _digits(view.silhouette_iou),
+        "psnr": view.psnr,
+        "ssim": view.ssim,
+        "flip": view.flip,
+        "psnr_white": view.psnr_white,
+        "ssim_white": view.ssim_white,
+        "silhouette_iou": view.silhouette_iou,
         "depth": None
         if depth is None
         else {
-            "error": _digits(depth.mean / longest),
-            "median_error": _digits(depth.median / longest),
-            "kind": depth.kind.value,
+            "error": depth.mean / longest,
+            "median_error": depth.median / longest,
+            "kind": depth.kind,
             "pixels": depth.pixels,
         },
     }
 
 
-def _digits(value: object) -> object:
-    """Six significant digits are more than any of these numbers is worth."""
+def _plain(value: Any) -> Any:
+    """JSON values: six significant digits (more than any of these numbers is worth), null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, tuple):
-        return [_digits(item) for item in value]
-    return value
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, bool | int | None):
+        return value
+    return str(value)
