@@ -202,6 +202,14 @@ def test_json_progress_is_a_line_per_change(capsys: pytest.CaptureFixture[str]) 
     assert [line["stage"] for line in lines] == ["a", "b", "b"]
 
 
+@pytest.mark.parametrize(
+    ("elapsed", "percent", "left"),
+    [(0, 0, 60), (30, 50, 30), (60, 50, 55.7), (0.5, 50, 4.7), (60, 100, 0)],
+)
+def test_time_left_follows_the_pace_so_far(elapsed: float, percent: float, left: float) -> None:
+    assert console._time_left(elapsed, percent, 60) == pytest.approx(left, abs=0.1)
+
+
 def test_live_progress_shows_stages_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 

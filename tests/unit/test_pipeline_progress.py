@@ -43,6 +43,22 @@ def test_a_stage_stays_in_its_span_and_never_falls(reports: list[tuple[str, floa
             assert all(PLAN.at(percent) == span for percent in heard.percents)
 
 
+def test_a_stage_that_only_checks_in_moves_by_its_usual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("meshwright.progress.time.monotonic", lambda: now[0])
+    heard = Heard()
+    monitor = PLAN.monitor("c", heard)  # usually 3 seconds, from 25 to 100
+    for seconds in (0.1, 3, 30):
+        now[0] = seconds
+        monitor.check()
+    assert heard.percents == pytest.approx([25 + 75 * (1 - 0.3679), 100], abs=0.1)
+    assert heard.percents[-1] < 100
+    monitor.report(50, "half")
+    now[0] = 300
+    monitor.check()
+    assert len(heard.percents) == 3  # it speaks for itself now
+
+
 def test_the_wish_to_stop_passes_through() -> None:
     with pytest.raises(Cancelled):
         PLAN.monitor("a", SilentMonitor(should_stop=lambda: True)).check()

@@ -198,7 +198,7 @@ class _LiveMonitor:
                 self.progress.remove_task(self.total)
             self.tasks[name] = self.progress.add_task(span.stage.title, total=100, step="")
             started = self.progress.tasks[0].start_time
-            self.total = self.progress.add_task("[bold]Total", total=100, step="", is_total=True)
+            self.total = self.progress.add_task("[bold]Total", total=100, step="", usual=self.plan.seconds)
             self.progress.tasks[-1].start_time = started
         width = max(span.end - span.start, 1e-9)
         within = 100.0 if percent >= 100 else 100 * (percent - span.start) / width
@@ -220,12 +220,20 @@ class _TimeColumn(ProgressColumn):
         elapsed = task.finished_time if task.finished else task.elapsed
         if elapsed is None:
             return Text("")
-        if task.fields.get("is_total"):
-            share = task.completed / 100
-            # Below a few per cent the estimate would jump about.
-            left = f"about {_duration(elapsed * (1 - share) / share)} left" if share > 0.05 else "estimating"
-            return Text(left, style="cyan")
+        if "usual" in task.fields:
+            return Text(
+                f"about {_duration(_time_left(elapsed, task.completed, task.fields['usual']))} left", style="cyan"
+            )
         return Text(f"{elapsed:5.1f} s", style="green" if task.finished else "")
+
+
+def _time_left(elapsed: float, percent: float, usual: float) -> float:
+    """Seconds that remain, if this machine goes on as fast, compared with the usual duration, as it did so far.
+
+    Five seconds as usual are taken for granted: without them the estimate would jump about in the beginning.
+    """
+    pace = (elapsed + 5) / (usual * percent / 100 + 5)
+    return pace * usual * (100 - percent) / 100
 
 
 def _duration(seconds: float) -> str:

@@ -65,7 +65,7 @@ def synth(
         size=size, posed=posed, plain=plain, seed=seed, depth=tuple(depth or ("metric", "linear8", "norm"))
     )
     untidy = DisturbConfig(swap_left_right=swap, mirror=mirror, studio=studio, seed=seed)
-    plan = Plan([Stage(name="render", title=f"Rendering {name}", share=100)])
+    plan = Plan([Stage(name="render", title=f"Rendering {name}", share=5)])
     if source is not None:
         disturb_folder(source, output, untidy)
     elif disturb:
