@@ -24,6 +24,8 @@ from meshwright.types import Camera, ColouredMesh, Mesh, TexturedMesh
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
+DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)]
+
 
 def make_camera(size: int = 64, distance: float = 2.5) -> Camera:
     pose = np.eye(4)
@@ -101,11 +103,12 @@ def test_edges_are_straight_colour_with_partial_alpha() -> None:
     assert abs(picture.alpha.sum() - area) < 0.01 * area
 
 
-def test_supersampling_is_the_box_average_of_a_finer_render() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_supersampling_is_the_box_average_of_a_finer_render(device: str) -> None:
     ball = textured_ball()
     camera = make_camera(48)
-    fine = render_textured(ball, camera.resized(144, 144), supersample=1)
-    coarse = render_textured(ball, camera, supersample=3)
+    fine = render_textured(ball, camera.resized(144, 144), supersample=1, device=device)
+    coarse = render_textured(ball, camera, supersample=3, device=device)
     alpha = fine.alpha.reshape(48, 3, 48, 3).mean((1, 3))
     np.testing.assert_allclose(coarse.alpha, alpha, atol=1e-6)
     total = (fine.rgb * fine.alpha[..., None]).reshape(48, 3, 48, 3, 3).mean((1, 3))
@@ -157,6 +160,17 @@ def test_normals_of_a_plane_and_a_ball() -> None:
     flat = render_normals(textured_quad(np.zeros((1, 1, 3), np.uint8)).mesh, make_camera())
     seen = linear_to_srgb(flat.rgb[flat.alpha == 1])
     np.testing.assert_allclose(seen, np.broadcast_to([0.5, 0.5, 1.0], seen.shape), atol=1e-5)
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_the_same_pictures() -> None:
+    """Fused multiplications may round otherwise, so a few pixels on edges may differ."""
+    ball = textured_ball()
+    camera = make_camera(96)
+    for draw in (render_textured, lambda m, c, device: render_wireframe(m.mesh, c, device=device)):
+        one, other = draw(ball, camera, device="cpu"), draw(ball, camera, device="cuda:0")
+        assert np.abs(one.alpha - other.alpha).mean() < 1e-4
+        assert np.abs(one.over(1.0) - other.over(1.0)).mean() < 1e-3
 
 
 def test_wireframe_shows_edges_where_they_are() -> None:

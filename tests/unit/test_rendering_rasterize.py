@@ -14,6 +14,8 @@ from meshwright.rendering.rasterize import rasterize_clip
 from meshwright.rendering.rasterize.reference import rasterize_reference
 from meshwright.types import Camera, Mesh
 
+DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)]
+
 
 def make_camera(width: int = 64, height: int = 48, distance: float = 2.5, fov: float = 26.0) -> Camera:
     pose = np.eye(4)
@@ -76,15 +78,16 @@ def test_quad_worked_out_by_hand() -> None:
     np.testing.assert_allclose(seen.bary[expected].sum(-1), 1, atol=2e-7)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("seed", range(4))
-def test_random_soup_matches_the_reference(seed: int) -> None:
+def test_random_soup_matches_the_reference(seed: int, device: str) -> None:
     """Triangles of all sizes, before, behind and across the camera."""
     rng = np.random.default_rng(seed)
     centre = rng.normal(size=(40, 1, 3)) * [1, 1, 1.5] + [0, 0, 1]
     clip = (centre + rng.normal(size=(40, 3, 3)) * rng.choice([0.02, 0.3, 3.0], (40, 1, 1))).reshape(-1, 3)
     clip = clip.astype(np.float32)
     faces = np.arange(120, dtype=np.int32).reshape(40, 3)
-    seen = rasterize_clip(clip, faces, 50, 70, near=0.05)
+    seen = rasterize_clip(clip, faces, 50, 70, near=0.05, device=device)
     face_id, bary, z, layers = rasterize_reference(clip, faces, 50, 70, 0.05)
     assert layers.max() >= 3
     np.testing.assert_array_equal(seen.face_id, face_id)
@@ -93,13 +96,14 @@ def test_random_soup_matches_the_reference(seed: int) -> None:
     assert (seen.z >= np.float32(0.05)).all()
 
 
-def test_sphere_matches_a_ray_caster() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_sphere_matches_a_ray_caster(device: str) -> None:
     trimesh = pytest.importorskip("trimesh")
     ball = trimesh.creation.icosphere(3, 0.45)
     mesh = make_mesh(ball.vertices, ball.faces)
     for seed in (2, 3):
         camera = turned(make_camera(96, 96), seed)
-        seen = rasterize_mesh(mesh, camera)
+        seen = rasterize_mesh(mesh, camera, device=device)
         columns, rows = np.meshgrid(np.arange(96) + 0.5, np.arange(96) + 0.5)
         pixels = np.stack([columns, rows], -1).reshape(-1, 2)
         ends = camera.unproject(pixels, np.ones(len(pixels)))
@@ -115,8 +119,9 @@ def test_sphere_matches_a_ray_caster() -> None:
         np.testing.assert_allclose(z_back, seen.z[seen.covered], rtol=1e-6)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("aligned", [True, False])
-def test_tiled_quad_has_neither_cracks_nor_doubles(aligned: bool) -> None:
+def test_tiled_quad_has_neither_cracks_nor_doubles(aligned: bool, device: str) -> None:
     """Every pixel of a subdivided quad belongs to exactly one triangle, centres that lie on edges included."""
     n = 12
     steps = np.linspace(-1.0, 1.0, n + 1)
@@ -139,7 +144,7 @@ def test_tiled_quad_has_neither_cracks_nor_doubles(aligned: bool) -> None:
     clip[:, :2] += shift
     count = np.zeros((size, size), int)
     for face in faces:
-        count += rasterize_clip(clip, face[None], size, size).covered
+        count += rasterize_clip(clip, face[None], size, size, device=device).covered
     layers = rasterize_reference(clip, faces, size, size, 1e-3)[3]
     np.testing.assert_array_equal(count, layers)
     inside = count[:-1, 1:] if aligned else count

@@ -135,8 +135,12 @@ def wireframe_kernel(
                     wp.float32(row) + (wp.float32(i) + 0.5) / wp.float32(samples),
                 )
                 near = wp.min(line_distance(p, p0, p1), wp.min(line_distance(p, p1, p2), line_distance(p, p2, p0)))
-                height = wp.min(line_distance(p0, p1, p2), wp.min(line_distance(p1, p2, p0), line_distance(p2, p0, p1)))
-                ink = wp.where(near < 0.5 * width, wp.clamp(height / (6.0 * width), 0.25, 1.0), 0.0)
+                ink = wp.float32(0.0)
+                if near < 0.5 * width:
+                    height = wp.min(
+                        line_distance(p0, p1, p2), wp.min(line_distance(p1, p2, p0), line_distance(p2, p0, p1))
+                    )
+                    ink = wp.clamp(height / (6.0 * width), 0.25, 1.0)
                 total += tone[face] * (1.0 - ink) + line * ink
                 count += 1.0
     image_out[row, column] = total / wp.max(count, 1.0)
