@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -289,6 +290,16 @@ def test_faults_and_wishes(judged: tuple[Path, ViewSet, QualityReport], tmp_path
         judge(tmp_path, views, report.cameras)
     with pytest.raises(OptionError, match="longest_side=2"):
         JudgeConfig(longest_side=2)
+
+    class Listener(SilentMonitor):
+        heard: ClassVar[list[float]] = []
+
+        def report(self, percent: float, step: str) -> None:
+            assert step.startswith("Comparing ")
+            self.heard.append(percent)
+
+    judge(folder, views, report.cameras, monitor=Listener())
+    assert Listener.heard == sorted(Listener.heard) and len(Listener.heard) == 6 and Listener.heard[-1] == 100
     with pytest.raises(Cancelled):
         judge(folder, views, report.cameras, monitor=SilentMonitor(lambda: True))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,7 @@ def judge(
         cameras: One per view, in the frame and unit of the file.
         mesh_file: Its name in `folder`.
         config: Size and thresholds.
-        monitor: Asked between views whether to stop.
+        monitor: Hears which view was compared (percents of this step), and is asked whether to stop.
         device: Where to render, such as "cpu" or "cuda:0".
         device_name: The device in words, for the record; `device` where empty.
         timings: Seconds per stage, for the record.
@@ -85,9 +87,15 @@ def judge(
     mesh = load_textured(folder / mesh_file)
     facts = mesh_facts(mesh.mesh)
 
+    lock, done = threading.Lock(), count(1)
+
     def compare(index: int) -> Comparison:
         monitor.check()
-        return compare_view(mesh, cameras[index], views.views[index], longest=config.longest_side, device=device)
+        view = views.views[index]
+        comparison = compare_view(mesh, cameras[index], view, longest=config.longest_side, device=device)
+        with lock:  # views finish in any order, percents must not fall
+            monitor.report(100 * next(done) / len(cameras), f"Comparing {view.name}")
+        return comparison
 
     comparisons = tuple(map_threads(compare, range(len(cameras)), device=device))
     mean = _means(comparisons, max(facts.size))
