@@ -6,17 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 
-from meshwright._warp import wp
+from meshwright.colour import to_srgb8
 from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas
 from meshwright.rendering import rasterize_views
+from meshwright.rendering.rasterize import load_kernels
 from meshwright.texture import kernels
-from meshwright.texture.sight import see_points, view_maps
-from meshwright.texture.texels import Texels, find_texels
-from meshwright.types import Array, Camera, Mesh, Monitor, TexturedMesh, View
+from meshwright.texture.choice import blend_base, choose_views, rate_views
+from meshwright.texture.finish import fill_picture, seen_picture
+from meshwright.texture.gather import TexelLoader
+from meshwright.texture.refine import back_project
+from meshwright.texture.sight import JudgedView, judge_view, see_points
+from meshwright.texture.surface import build_graph
+from meshwright.texture.texels import find_texels
+from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, View
 
 __all__ = ["TextureConfig", "bake_texture"]
 
@@ -27,16 +32,26 @@ class TextureConfig:
 
     size: int = 2048
     """Side of the texture in texels; that of the atlas's padding."""
-    sharpness: float = 6.0
-    """A view counts by this power of the cosine of its viewing angle."""
     erode: float = 1.5
-    """Pixels next to a silhouette that are not used."""
-    ramp: float = 6.0
-    """Pixels over which trust then rises to full."""
+    """Pixels next to a silhouette that are never used."""
+    ramp: float = 0.008
+    """Share of the picture's width over which trust then rises to full."""
+    change: float = 0.006
+    """Half-width of the change from one view's detail to the next one's, as a share of the object's extent."""
+    coarse: float = 0.025
+    """Structures wider than this share of the extent are blended between all views that see them."""
+    rounds: int = 5
+    """How often the render is compared with the views and its errors carried back; 0 leaves it out."""
 
     def __post_init__(self) -> None:
+        faults = []
         if not 16 <= self.size <= 16384:
-            raise OptionError(f"size={self.size} is out of range.", hint="Use 16 to 16384.")
+            faults.append(f"size={self.size} (use 16 to 16384)")
+        for name in ("erode", "ramp", "change", "coarse", "rounds"):
+            if not 0 <= getattr(self, name) < 1000:
+                faults.append(f"{name}={getattr(self, name)} (use 0 or more)")
+        if faults:
+            raise OptionError("Texture options out of range: " + "; ".join(faults) + ".")
 
 
 def bake_texture(
@@ -54,83 +69,70 @@ def bake_texture(
         mesh: Geometry that explains the views.
         atlas: Its texture coordinates.
         views: Pictures with masks.
-        cameras: One per view, in its pixels.
+        cameras: One per view; another picture size than the view's is taken as the same frame.
         config: How to blend.
         monitor: Asked between steps whether to stop.
         device: "cpu" or a CUDA device.
     Raises:
         ShapeError: Views and cameras do not match, or mesh and atlas.
+        Cancelled: The monitor wants to stop.
     """
     config = config or TextureConfig()
+    monitor = monitor or SilentMonitor()
     if len(views) != len(cameras) or not views:
         raise ShapeError(f"{len(views)} views and {len(cameras)} cameras were given; each view needs its own.")
-    check = (lambda: None) if monitor is None else monitor.check
-    texels = find_texels(mesh, atlas.uv, atlas.uv_faces, config.size, device=device)
-    check()
+    load_kernels(kernels.__name__, device)
+    graph = build_graph(mesh)
+    texels = find_texels(mesh, atlas.uv, atlas.uv_faces, config.size, graph, device=device)
+    monitor.check()
+
     cameras = [c.resized(v.width, v.height) for v, c in zip(views, cameras, strict=True)]
     fragments = rasterize_views(mesh, cameras, device=device)
-    check()
-    total = np.zeros((len(texels.index), 3), np.float32)
-    weights = np.zeros(len(texels.index), np.float32)
+    monitor.check()
 
-    def project(i: int) -> tuple[Array, Array]:
-        maps = view_maps(views[i], cameras[i], fragments[i], config.erode, config.ramp)
-        sight = see_points(maps, texels.position, texels.normal, device=device)
-        weight = sight.trust * sight.cosine**config.sharpness
-        return weight, sample(maps.rgb, sight.pixel, device=device)
+    def judge(i: int) -> tuple[JudgedView, tuple[Array, Array, Array]]:
+        ramp = max(config.ramp * views[i].width, 1e-3)
+        judged = judge_view(views[i], cameras[i], fragments[i], config.erode, ramp, device=device)
+        return judged, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
 
-    for weight, colour in map_threads(project, range(len(views)), device=device):
-        total += weight[:, None] * colour
-        weights += weight
-    check()
-    seen = weights > 1e-4
-    colour = np.zeros_like(total)
-    colour[seen] = total[seen] / weights[seen, None]
-    colour[~seen] = nearest_seen(texels, colour, seen)
-    return finish(mesh, atlas, texels, colour, seen)
+    judged, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
+    monitor.check()
+    rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
+    share = choose_views(graph, rating, config.change)
+    monitor.check()
+    coarse, base = blend_base(graph, rating, share, np.stack([s[2] for s in sights]), config.coarse)
+    monitor.check()
 
-
-def sample(image: Array, pixel: Array, *, device: str) -> Array:
-    """Bilinear look-up of an image float32 [H, W, 3] at pixels [M, 2]."""
-    out = wp.empty(len(pixel), dtype=wp.vec3, device=device)
-    inputs = [wp.array(image, dtype=wp.vec3, device=device), wp.array(pixel, dtype=wp.vec2, device=device)]
-    wp.launch(kernels.sample_kernel, len(pixel), inputs, [out], device=device)
-    colours: Array = out.numpy()
-    return colours
-
-
-def nearest_seen(texels: Texels, colour: Array, seen: Array) -> Array:
-    """Colour of the nearest seen texels on a similar side, for those that no view saw."""
-    if not seen.any():
-        return np.full((np.count_nonzero(~seen), 3), 0.5, np.float32)
-    key = np.concatenate([texels.position, 0.1 * texels.normal], 1)
-    known = np.flatnonzero(seen)[::4]
-    distance, near = cKDTree(key[known]).query(key[~seen], k=min(4, len(known)), workers=2)
-    weight = 1.0 / np.maximum(distance.reshape(len(distance), -1), 1e-6)
-    colours = colour[known[near.reshape(len(distance), -1)]]
-    mean: Array = ((weight[..., None] * colours).sum(1) / weight.sum(1, keepdims=True)).astype(np.float32)
-    return mean
-
-
-def finish(mesh: Mesh, atlas: Atlas, texels: Texels, colour: Array, seen: Array) -> TexturedMesh:
-    """Texel colours into a square picture, continued beyond the charts."""
-    from scipy.ndimage import distance_transform_edt
-
-    size = texels.size
-    image = np.zeros((size * size, 3), np.uint8)
-    image[texels.index] = encode_srgb(colour)
-    known = np.zeros(size * size, bool)
-    known[texels.index] = True
-    row, column = distance_transform_edt(~known.reshape(size, size), return_distances=False, return_indices=True)
-    image = image.reshape(size, size, 3)[row, column]
-    mask = np.zeros(size * size, bool)
-    mask[texels.index[seen & texels.inside]] = True
+    loader = TexelLoader(texels, graph, share, device=device)
+    gathered = loader.gather(judged, [v.image for v in judged], list(coarse))
+    monitor.check()
+    strength = strength_of(gathered.grade)
+    colour = np.clip(
+        lookup(base, graph.mesh.faces, texels.graph_face, texels.graph_bary) + strength[:, None] * gathered.detail,
+        0.0,
+        1.0,
+    )
+    if config.rounds:
+        colour = back_project(
+            colour, strength, texels, loader, atlas, judged, fragments, config.rounds, monitor, device=device
+        )
     return TexturedMesh(
-        mesh=mesh, uv=atlas.uv, uv_faces=atlas.uv_faces, base_color_srgb=image, seen=mask.reshape(size, size)
+        mesh=mesh,
+        uv=atlas.uv,
+        uv_faces=atlas.uv_faces,
+        base_color_srgb=fill_picture(texels, to_srgb8(colour)),
+        seen=seen_picture(texels, strength > 0.0),
     )
 
 
-def encode_srgb(linear: Array) -> Array:
-    """Linear colour to sRGB codes, uint8."""
-    x = np.clip(linear, 0, 1)
-    return np.round(255 * np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)).astype(np.uint8)
+def strength_of(grade: Array) -> Array:
+    """How much of the views' detail a texel takes: none below a grade of 0.02, all from 0.1 on, smooth between."""
+    t = np.clip((grade - 0.02) / 0.08, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def lookup(field: Array, faces: Array, face: Array, bary: Array) -> Array:
+    """Values [M, C] of a vertex field [G, C] at points on faces."""
+    corners = faces[face]
+    values: Array = sum(bary[:, i, None] * field[corners[:, i]] for i in range(3))
+    return values

@@ -1,6 +1,7 @@
-"""Warp kernels of the texture stage: what a view sees of points on the surface, and looking up its colours.
+"""Warp kernels of the texture stage: texels on the surface, what a view sees of them, and carrying colour across.
 
-Letters: H, W pixels, M points. The centre of the top-left pixel is (0.5, 0.5).
+Letters: H, W pixels of a view, T side of the texture, M texels, F faces, G vertices of the surface graph.
+The centre of the top-left pixel is (0.5, 0.5), in views and in the texture.
 """
 
 # mypy: ignore-errors
@@ -12,7 +13,179 @@ from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
 
-__all__ = ["sample_kernel", "see_kernel"]
+__all__ = ["gather_kernel", "place_kernel", "render_residual_kernel", "see_kernel"]
+
+
+@wp.struct
+class Eye:
+    """A camera as kernels need it."""
+
+    rotation: wp.mat33  # world to camera
+    shift: wp.vec3
+    focal: wp.vec2  # pixels
+    centre: wp.vec2  # pixels
+
+
+@wp.struct
+class Glance:
+    """What a view sees of one point."""
+
+    pixel: wp.vec2
+    cosine: wp.float32  # between normal and the direction to the camera; 0 when turned away
+    visible: wp.float32  # 0..1
+    trust: wp.float32  # 0..1, 0 where not visible
+
+
+@wp.func
+def glance(
+    eye: Eye,
+    depth: wp.array2d[wp.float32],
+    trust: wp.array2d[wp.float32],
+    position: wp.vec3,
+    normal: wp.vec3,
+) -> Glance:
+    """Project a point, and compare it with the depth of the four pixels around."""
+    result = Glance()
+    local = eye.rotation * position + eye.shift
+    z = -local[2]
+    if z <= 1.0e-6:
+        return result
+    x = eye.focal[0] * local[0] / z + eye.centre[0]
+    y = eye.centre[1] - eye.focal[1] * local[1] / z
+    result.pixel = wp.vec2(x, y)
+    cosine = -wp.dot(eye.rotation * normal, local) / wp.length(local)
+    if cosine <= 0.0:
+        return result
+    result.cosine = cosine
+    # Over one pixel the depth of a surface changes by tan(angle) pixels' worth; allow twice that, and a little.
+    slope = wp.sqrt(wp.max(1.0 - cosine * cosine, 0.0)) / wp.max(cosine, 0.1)
+    slack = z / eye.focal[0] * (1.5 + 2.0 * slope)
+    x0 = wp.int32(wp.floor(x - 0.5))
+    y0 = wp.int32(wp.floor(y - 0.5))
+    fx = x - 0.5 - wp.float32(x0)
+    fy = y - 0.5 - wp.float32(y0)
+    for dy in range(2):
+        for dx in range(2):
+            column = x0 + dx
+            row = y0 + dy
+            if row >= 0 and row < depth.shape[0] and column >= 0 and column < depth.shape[1]:
+                weight = wp.where(dx == 1, fx, 1.0 - fx) * wp.where(dy == 1, fy, 1.0 - fy)
+                # A pixel beyond the silhouette has infinite depth: it does not hide the point, and has no trust.
+                if z <= depth[row, column] + slack:
+                    result.visible += weight
+                    result.trust += weight * trust[row, column]
+    return result
+
+
+@wp.func
+def cubic_weights(t: wp.float32) -> wp.vec4:
+    """Catmull-Rom weights of the four samples around a point at `t` between the middle two."""
+    t2 = t * t
+    t3 = t2 * t
+    return wp.vec4(
+        0.5 * (-t3 + 2.0 * t2 - t),
+        0.5 * (3.0 * t3 - 5.0 * t2 + 2.0),
+        0.5 * (-3.0 * t3 + 4.0 * t2 + t),
+        0.5 * (t3 - t2),
+    )
+
+
+@wp.func
+def sample_cubic(image: wp.array2d[wp.vec3], pixel: wp.vec2) -> wp.vec3:
+    """Look up an image between its pixels without blurring it; clamped at the frame."""
+    x = pixel[0] - 0.5
+    y = pixel[1] - 0.5
+    x0 = wp.int32(wp.floor(x))
+    y0 = wp.int32(wp.floor(y))
+    wx = cubic_weights(x - wp.float32(x0))
+    wy = cubic_weights(y - wp.float32(y0))
+    total = wp.vec3(0.0, 0.0, 0.0)
+    for dy in range(4):
+        row = wp.clamp(y0 + dy - 1, 0, image.shape[0] - 1)
+        line = wp.vec3(0.0, 0.0, 0.0)
+        for dx in range(4):
+            line += wx[dx] * image[row, wp.clamp(x0 + dx - 1, 0, image.shape[1] - 1)]
+        total += wy[dy] * line
+    return total
+
+
+@wp.func
+def sample_linear(image: wp.array2d[wp.vec3], pixel: wp.vec2) -> wp.vec3:
+    """Bilinear look-up, clamped at the frame."""
+    x = wp.clamp(pixel[0] - 0.5, 0.0, wp.float32(image.shape[1] - 1))
+    y = wp.clamp(pixel[1] - 0.5, 0.0, wp.float32(image.shape[0] - 1))
+    x0 = wp.int32(x)
+    y0 = wp.int32(y)
+    x1 = wp.min(x0 + 1, image.shape[1] - 1)
+    y1 = wp.min(y0 + 1, image.shape[0] - 1)
+    fx = x - wp.float32(x0)
+    fy = y - wp.float32(y0)
+    top = image[y0, x0] * (1.0 - fx) + image[y0, x1] * fx
+    low = image[y1, x0] * (1.0 - fx) + image[y1, x1] * fx
+    return top * (1.0 - fy) + low * fy
+
+
+@wp.kernel
+def place_kernel(
+    # In:
+    index: wp.array[wp.int32],  # [M] row * T + column
+    face: wp.array[wp.int32],  # [M]
+    size: wp.int32,  # T
+    uv: wp.array[wp.vec2],  # [U]
+    uv_faces: wp.array[wp.vec3i],  # [F]
+    vertices: wp.array[wp.vec3],  # [N]
+    normals: wp.array[wp.vec3],  # [N]
+    faces: wp.array[wp.vec3i],  # [F]
+    levels: wp.int32,  # how often each face was split in four for the graph
+    # Out:
+    position: wp.array[wp.vec3],  # [M]
+    normal: wp.array[wp.vec3],  # [M]
+    graph_face: wp.array[wp.int32],  # [M]
+    graph_bary: wp.array[wp.vec3],  # [M]
+):
+    """Where a texel lies: in space, and in the surface graph. Texels off their face continue its plane."""
+    i = wp.tid()
+    f = face[i]
+    t = uv_faces[f]
+    side = wp.float64(size)
+    # Faces are a few texels wide and lie anywhere in the texture: float32 areas would lose three digits.
+    px = (wp.float64(index[i] % size) + wp.float64(0.5)) / side
+    py = wp.float64(1.0) - (wp.float64(index[i] / size) + wp.float64(0.5)) / side
+    ax = wp.float64(uv[t[0]][0]) - px
+    ay = wp.float64(uv[t[0]][1]) - py
+    bx = wp.float64(uv[t[1]][0]) - px
+    by = wp.float64(uv[t[1]][1]) - py
+    cx = wp.float64(uv[t[2]][0]) - px
+    cy = wp.float64(uv[t[2]][1]) - py
+    wa = bx * cy - by * cx
+    wb = cx * ay - cy * ax
+    wc = ax * by - ay * bx
+    area = wa + wb + wc
+    if area == wp.float64(0.0):
+        area = wp.float64(1.0)
+        wa = wp.float64(1.0)
+    w = wp.vec3(wp.float32(wa / area), wp.float32(wb / area), wp.float32(wc / area))
+    k = faces[f]
+    position[i] = w[0] * vertices[k[0]] + w[1] * vertices[k[1]] + w[2] * vertices[k[2]]
+    w = wp.max(w, wp.vec3(0.0, 0.0, 0.0))
+    w = w / (w[0] + w[1] + w[2])
+    normal[i] = wp.normalize(w[0] * normals[k[0]] + w[1] * normals[k[1]] + w[2] * normals[k[2]])
+    for _ in range(levels):
+        # The children of (a, b, c) are (a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca).
+        if w[0] >= 0.5:
+            f = 4 * f
+            w = wp.vec3(2.0 * w[0] - 1.0, 2.0 * w[1], 2.0 * w[2])
+        elif w[1] >= 0.5:
+            f = 4 * f + 1
+            w = wp.vec3(2.0 * w[0], 2.0 * w[1] - 1.0, 2.0 * w[2])
+        elif w[2] >= 0.5:
+            f = 4 * f + 2
+            w = wp.vec3(2.0 * w[0], 2.0 * w[1], 2.0 * w[2] - 1.0)
+        else:
+            f = 4 * f + 3
+            w = wp.vec3(1.0 - 2.0 * w[2], 1.0 - 2.0 * w[0], 1.0 - 2.0 * w[1])
+    graph_face[i] = f
+    graph_bary[i] = w
 
 
 @wp.kernel
@@ -20,75 +193,81 @@ def see_kernel(
     # In:
     position: wp.array[wp.vec3],  # [M]
     normal: wp.array[wp.vec3],  # [M]
-    rotation: wp.mat33,  # world to camera
-    shift: wp.vec3,
-    intrinsics: wp.vec4,  # fl_x, fl_y, cx, cy
+    eye: Eye,
     depth: wp.array2d[wp.float32],  # [H, W], inf on background
     trust: wp.array2d[wp.float32],  # [H, W]
+    image: wp.array2d[wp.vec3],  # [H, W]
     # Out:
-    pixel_out: wp.array[wp.vec2],  # [M]
     cosine_out: wp.array[wp.float32],  # [M]
-    visible_out: wp.array[wp.float32],  # [M]
     trust_out: wp.array[wp.float32],  # [M]
+    colour_out: wp.array[wp.vec3],  # [M]
 ):
-    """Project, and compare with the depth of the four pixels around."""
+    """What a view sees of some points: angle, trust (0 where hidden) and colour."""
     i = wp.tid()
-    local = rotation * position[i] + shift
-    z = -local[2]
-    pixel_out[i] = wp.vec2(0.0, 0.0)
-    cosine_out[i] = 0.0
-    visible_out[i] = 0.0
-    trust_out[i] = 0.0
-    if z <= 1.0e-6:
-        return
-    x = intrinsics[0] * local[0] / z + intrinsics[2]
-    y = -intrinsics[1] * local[1] / z + intrinsics[3]
-    pixel_out[i] = wp.vec2(x, y)
-    cosine = -wp.dot(rotation * normal[i], local) / wp.length(local)
-    if cosine <= 0.0:
-        return
-    cosine_out[i] = cosine
-    # Over one pixel the depth of a surface changes by tan(angle) pixels' worth; twice that, and a little for curvature.
-    footprint = z / intrinsics[0]
-    slack = footprint * (1.5 + 2.0 * wp.sqrt(wp.max(1.0 - cosine * cosine, 0.0)) / wp.max(cosine, 0.1))
-    x0 = wp.int32(wp.floor(x - 0.5))
-    y0 = wp.int32(wp.floor(y - 0.5))
-    fx = x - 0.5 - wp.float32(x0)
-    fy = y - 0.5 - wp.float32(y0)
-    seen = float(0.0)
-    trusted = float(0.0)
-    for dy in range(2):
-        for dx in range(2):
-            column = x0 + dx
-            row = y0 + dy
-            if row >= 0 and row < depth.shape[0] and column >= 0 and column < depth.shape[1]:
-                weight = wp.where(dx == 1, fx, 1.0 - fx) * wp.where(dy == 1, fy, 1.0 - fy)
-                # A pixel beyond the silhouette does not hide the point.
-                if z <= depth[row, column] + slack:
-                    seen += weight
-                    trusted += weight * trust[row, column]
-    visible_out[i] = seen
-    trust_out[i] = trusted
+    seen = glance(eye, depth, trust, position[i], normal[i])
+    cosine_out[i] = seen.cosine
+    trust_out[i] = seen.trust
+    colour_out[i] = sample_linear(image, seen.pixel)
 
 
 @wp.kernel
-def sample_kernel(
+def gather_kernel(
     # In:
+    position: wp.array[wp.vec3],  # [M]
+    normal: wp.array[wp.vec3],  # [M]
+    graph_face: wp.array[wp.int32],  # [M]
+    graph_bary: wp.array[wp.vec3],  # [M]
+    graph_faces: wp.array[wp.vec3i],  # faces of the graph
+    share: wp.array[wp.float32],  # [G] how much this view is wanted at each graph vertex
+    base: wp.array[wp.vec3],  # [G] what to subtract from the view's colour
+    eye: Eye,
+    depth: wp.array2d[wp.float32],  # [H, W]
+    trust: wp.array2d[wp.float32],  # [H, W]
     image: wp.array2d[wp.vec3],  # [H, W]
-    pixel: wp.array[wp.vec2],  # [M]
-    # Out:
-    colour: wp.array[wp.vec3],  # [M]
+    spare: wp.float32,  # weight of views that are not wanted but see the texel
+    # In and out:
+    total: wp.array[wp.vec3],  # [M] sum of weight * (colour - base)
+    weight: wp.array[wp.float32],  # [M] sum of weights
+    grade: wp.array[wp.float32],  # [M] best trust * cosine of any view
 ):
-    """Bilinear look-up, clamped at the frame."""
+    """Add one view's contribution to each texel that it sees."""
     i = wp.tid()
-    x = wp.clamp(pixel[i][0] - 0.5, 0.0, wp.float32(image.shape[1] - 1))
-    y = wp.clamp(pixel[i][1] - 0.5, 0.0, wp.float32(image.shape[0] - 1))
-    x0 = wp.min(wp.int32(x), image.shape[1] - 1)
-    y0 = wp.min(wp.int32(y), image.shape[0] - 1)
-    x1 = wp.min(x0 + 1, image.shape[1] - 1)
-    y1 = wp.min(y0 + 1, image.shape[0] - 1)
-    fx = x - wp.float32(x0)
-    fy = y - wp.float32(y0)
-    top = image[y0, x0] * (1.0 - fx) + image[y0, x1] * fx
-    low = image[y1, x0] * (1.0 - fx) + image[y1, x1] * fx
-    colour[i] = top * (1.0 - fy) + low * fy
+    seen = glance(eye, depth, trust, position[i], normal[i])
+    if seen.trust <= 0.0:
+        return
+    k = graph_faces[graph_face[i]]
+    b = graph_bary[i]
+    wanted = b[0] * share[k[0]] + b[1] * share[k[1]] + b[2] * share[k[2]]
+    square = seen.cosine * seen.cosine
+    w = seen.trust * (wanted + spare * square * square)
+    grade[i] = wp.max(grade[i], seen.trust * seen.cosine)
+    if w > 1.0e-9:
+        floor = b[0] * base[k[0]] + b[1] * base[k[1]] + b[2] * base[k[2]]
+        total[i] = total[i] + w * (sample_cubic(image, seen.pixel) - floor)
+        weight[i] = weight[i] + w
+
+
+@wp.kernel
+def render_residual_kernel(
+    # In:
+    face_id: wp.array2d[wp.int32],  # [H, W]
+    bary: wp.array2d[wp.vec3],  # [H, W]
+    uv: wp.array[wp.vec2],  # [U]
+    uv_faces: wp.array[wp.vec3i],  # [F]
+    texture: wp.array2d[wp.vec3],  # [T, T] linear, row 0 on top
+    image: wp.array2d[wp.vec3],  # [H, W]
+    use: wp.array2d[wp.float32],  # [H, W]
+    # Out:
+    residual: wp.array2d[wp.vec3],  # [H, W]
+):
+    """What the photograph has and the render has not, where the pixel is to be used."""
+    row, column = wp.tid()
+    f = face_id[row, column]
+    residual[row, column] = wp.vec3(0.0, 0.0, 0.0)
+    if f >= 0 and use[row, column] > 0.0:
+        t = uv_faces[f]
+        b = bary[row, column]
+        p = b[0] * uv[t[0]] + b[1] * uv[t[1]] + b[2] * uv[t[2]]
+        side = wp.float32(texture.shape[0])
+        rendered = sample_linear(texture, wp.vec2(p[0] * side, (1.0 - p[1]) * side))
+        residual[row, column] = use[row, column] * (image[row, column] - rendered)

@@ -1,11 +1,12 @@
-"""What one view sees of the surface, and how far it can be trusted there.
+"""One view, judged pixel by pixel, and what it sees of points on the surface.
 
-Letters: H, W pixels of the view, M points on the surface.
+Letters: H, W pixels of the view, M points.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
@@ -16,95 +17,91 @@ from meshwright.rendering.rasterize import load_kernels
 from meshwright.texture import kernels
 from meshwright.types import Array, Camera, View
 
-__all__ = ["Sight", "ViewMaps", "see_points", "view_maps"]
+__all__ = ["JudgedView", "judge_view", "see_points"]
 
 SOLID_MASK = 0.98
 """A pixel with less coverage carries background colour."""
+STEEP = 12.0
+"""A jump of depth over three pixels beyond so many pixels' worth is an occluding edge, not a slope (80 degrees)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewMaps:
-    """One view with what is known about each of its pixels.
+class JudgedView:
+    """A view with what is known about each of its pixels, on the device.
 
     Attributes:
-        camera: In pixels of the view.
-        rgb: Linear colour float32 [H, W, 3].
-        z: Depth of the mesh float32 [H, W]; inf where there is none.
-        trust: float32 [H, W], 0 on background and within a pixel or two of any silhouette, rising to 1 some pixels
-            inside.
-        clean: bool [H, W], pixels that hold nothing but object colour.
+        eye: The camera, as kernels take it.
+        image: Linear colour vec3 [H, W]; pixels that are not clean hold the colour of the nearest clean one.
+        depth: Of the mesh, float32 [H, W]; inf where there is none.
+        trust: float32 [H, W]: 0 on background and next to any silhouette, rising to 1 some pixels inside.
+        clean: bool [H, W], pixels that hold nothing but object colour (NumPy).
     """
 
-    camera: Camera
-    rgb: Array
-    z: Array
-    trust: Array
+    eye: Any
+    image: Any
+    depth: Any
+    trust: Any
     clean: Array
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sight:
-    """What a view sees of M points.
-
-    Attributes:
-        pixel: Position in the view float32 [M, 2]; any value where `visible` is 0.
-        cosine: Of the angle between normal and the direction to the camera, float32 [M], at least 0.
-        visible: 0..1 float32 [M]: share of the four pixels around that see this very surface.
-        trust: `ViewMaps.trust` there times `visible`, float32 [M].
-    """
-
-    pixel: Array
-    cosine: Array
-    visible: Array
-    trust: Array
-
-
-def view_maps(view: View, camera: Camera, fragments: Fragments, erode: float, ramp: float) -> ViewMaps:
-    """Judge the pixels of a view: background and the neighbourhood of every silhouette are not to be trusted.
+def judge_view(
+    view: View, camera: Camera, fragments: Fragments, erode: float, ramp: float, *, device: str
+) -> JudgedView:
+    """Find the pixels of a view that can be trusted: not background, not next to a silhouette.
 
     Args:
+        view: Colour and mask.
+        camera: In the view's pixels.
+        fragments: The mesh as this camera sees it, at the view's size.
         erode: Pixels next to a silhouette that count for nothing.
         ramp: Pixels over which the trust then rises to 1.
+        device: Where the maps are to live.
     """
-    z = fragments.z
-    solid = (view.mask >= SOLID_MASK) & (fragments.face_id >= 0)
-    # An occluding edge: depth jumps by more than a surface at 80 degrees could over one pixel.
-    finite = np.where(np.isfinite(z), z, 1e3).astype(np.float32)
-    jump = maximum_filter(finite, 3) - minimum_filter(finite, 3) > 12.0 * finite / camera.fl_x
+    depth = fragments.z
+    solid = (view.mask >= SOLID_MASK) & fragments.covered
+    finite = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
+    jump = maximum_filter(finite, 3) - minimum_filter(finite, 3) > STEEP / camera.fl_x * finite
     clean = solid & ~jump
-    if not clean.any():
-        trust = np.zeros(clean.shape, np.float32)
-    else:
-        # The frame's border is no silhouette, but nothing is known beyond it.
+    image = view.rgb
+    trust = np.zeros(clean.shape, np.float32)
+    if clean.any():
+        # Nothing is known beyond the frame, so its border counts as a silhouette.
         inside = distance_transform_edt(np.pad(clean, 1))[1:-1, 1:-1]
         trust = np.clip((inside - erode) / ramp, 0.0, 1.0).astype(np.float32)
-    return ViewMaps(camera=camera, rgb=view.rgb, z=z, trust=trust, clean=clean)
+        row, column = distance_transform_edt(~clean, return_distances=False, return_indices=True)
+        image = view.rgb[row, column]
+    matrix = camera.world_to_camera
+    eye = kernels.Eye()
+    eye.rotation = wp.mat33(*matrix[:3, :3].ravel().tolist())
+    eye.shift = wp.vec3(*matrix[:3, 3].tolist())
+    eye.focal = wp.vec2(camera.fl_x, camera.fl_y)
+    eye.centre = wp.vec2(camera.cx, camera.cy)
+    return JudgedView(
+        eye=eye,
+        image=wp.array(image, dtype=wp.vec3, device=device),
+        depth=wp.array(depth, dtype=wp.float32, device=device),
+        trust=wp.array(trust, dtype=wp.float32, device=device),
+        clean=clean,
+    )
 
 
-def see_points(maps: ViewMaps, position: Array, normal: Array, *, device: str) -> Sight:
-    """Project points into a view and test which of them it sees.
+def see_points(view: JudgedView, position: Array, normal: Array, *, device: str) -> tuple[Array, Array, Array]:
+    """What a view sees of points with normals, each float32 [M, 3].
 
-    A point is hidden where the rendered depth is nearer than its own by more than the surface's slope explains.
+    Returns:
+        Cosine of the viewing angle float32 [M], trust float32 [M] (0 where hidden), colour float32 [M, 3].
     """
     load_kernels(kernels.__name__, device)
     count = len(position)
-    pixel = wp.empty(count, dtype=wp.vec2, device=device)
-    cosine, visible, trust = (wp.empty(count, dtype=wp.float32, device=device) for _ in range(3))
-    camera = maps.camera
-    matrix = camera.world_to_camera
-    wp.launch(
-        kernels.see_kernel,
-        count,
-        [
-            wp.array(position, dtype=wp.vec3, device=device),
-            wp.array(normal, dtype=wp.vec3, device=device),
-            wp.mat33(*matrix[:3, :3].ravel().tolist()),
-            wp.vec3(*matrix[:3, 3].tolist()),
-            wp.vec4(camera.fl_x, camera.fl_y, camera.cx, camera.cy),
-            wp.array(maps.z, dtype=wp.float32, device=device),
-            wp.array(maps.trust, dtype=wp.float32, device=device),
-        ],
-        [pixel, cosine, visible, trust],
-        device=device,
-    )
-    return Sight(pixel=pixel.numpy(), cosine=cosine.numpy(), visible=visible.numpy(), trust=trust.numpy())
+    cosine, trust = (wp.empty(count, dtype=wp.float32, device=device) for _ in range(2))
+    colour = wp.empty(count, dtype=wp.vec3, device=device)
+    inputs = [
+        wp.array(position, dtype=wp.vec3, device=device),
+        wp.array(normal, dtype=wp.vec3, device=device),
+        view.eye,
+        view.depth,
+        view.trust,
+        view.image,
+    ]
+    wp.launch(kernels.see_kernel, count, inputs, [cosine, trust, colour], device=device)
+    return cosine.numpy(), trust.numpy(), colour.numpy()

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
+from meshwright._warp import wp
 from meshwright.errors import ShapeError
-from meshwright.rendering.rasterize import rasterize_clip
+from meshwright.rendering.rasterize import load_kernels, rasterize_clip
+from meshwright.texture import kernels
+from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array, Mesh
 
 __all__ = ["Texels", "find_texels"]
@@ -28,77 +31,94 @@ class Texels:
 
     Attributes:
         size: Side of the texture.
-        index: Flat index row * size + column, int64 [M], rising.
-        face: int32 [M].
-        bary: Weights of the face's corners, float32 [M, 3]; in the rim some are negative.
+        index: Flat index row * size + column, int32 [M], rising.
+        inside: Covered by a chart, not rim; bool [M].
         position: World position, float32 [M, 3].
         normal: Smooth unit normal, float32 [M, 3].
-        inside: Covered by a chart, not rim; bool [M].
+        graph_face: Face of the surface graph, int32 [M].
+        graph_bary: Its weights, float32 [M, 3], none negative.
+        nearest: For every texel of the texture, the place in `index` of the nearest one that matters, int32 [T * T].
         spacing: Mean distance of neighbouring texels on the surface, in mesh units.
     """
 
     size: int
     index: Array
-    face: Array
-    bary: Array
+    inside: Array
     position: Array
     normal: Array
-    inside: Array
+    graph_face: Array
+    graph_bary: Array
+    nearest: Array
     spacing: float
 
 
-def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, *, device: str) -> Texels:
+def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: SurfaceGraph, *, device: str) -> Texels:
     """Lay the mesh into the texture and look up the surface under each texel.
 
     Args:
         mesh: Geometry.
         uv: float32 [U, 2]; uv_faces: int32 [F, 3], as in `TexturedMesh`.
         size: Side of the texture in texels.
+        graph: The surface graph of `mesh`.
         device: Where to rasterise.
     Raises:
         ShapeError: Mesh and atlas differ in their number of faces, or no texel centre is covered.
     """
     if len(uv_faces) != len(mesh.faces):
-        raise ShapeError(f"The atlas has {len(uv_faces)} faces, the mesh {len(mesh.faces)}.")
+        raise ShapeError(
+            f"The atlas has {len(uv_faces)} faces, the mesh {len(mesh.faces)}.", hint="Unwrap this very mesh."
+        )
     clip = np.stack([2 * uv[:, 0] - 1, 2 * uv[:, 1] - 1, np.ones(len(uv))], 1).astype(np.float32)
-    fragments = rasterize_clip(clip, uv_faces, size, size, device=device)
-    covered = fragments.face_id >= 0
+    face_id = rasterize_clip(clip, uv_faces, size, size, device=device).face_id
+    covered = face_id >= 0
     if not covered.any():
         raise ShapeError("No texel of the atlas is covered.", hint="Use a larger texture.")
-    near, (row, column) = distance_transform_edt(~covered, return_indices=True)
-    index = np.flatnonzero(near.ravel() <= RIM)
-    face = fragments.face_id[row.ravel()[index], column.ravel()[index]]
-    inside = covered.ravel()[index]
-    bary = plane_weights(uv, uv_faces[face], index, size)
-    corners = mesh.faces[face]
-    normals = mesh.vertex_normals()
-    position, normal = np.zeros((len(index), 3), np.float32), np.zeros((len(index), 3), np.float32)
-    clamped = np.clip(bary, 0, 1)
-    for i in range(3):
-        position += bary[:, i, None] * mesh.vertices[corners[:, i]]
-        normal += clamped[:, i, None] * normals[corners[:, i]]
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
+    far, (row, column) = distance_transform_edt(~covered, return_indices=True)
+    close = (far <= RIM).ravel()
+    index = np.flatnonzero(close).astype(np.int32)
+    source = (row.ravel() * size + column.ravel()).astype(np.int32)
+    place = np.cumsum(close, dtype=np.int32) - 1
+    nearest = np.where(close, place, place[source])
+    face = face_id.ravel()[source[index]]
+    position, normal, graph_face, graph_bary = place_texels(mesh, uv, uv_faces, index, face, size, graph, device)
     sides = mesh.vertices[mesh.faces[:, 1:]].astype(np.float64) - mesh.vertices[mesh.faces[:, :1]]
     area = 0.5 * np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum()
     return Texels(
         size=size,
         index=index,
-        face=face,
-        bary=bary,
+        inside=covered.ravel()[index],
         position=position,
         normal=normal,
-        inside=inside,
+        graph_face=graph_face,
+        graph_bary=graph_bary,
+        nearest=nearest,
         spacing=float(np.sqrt(area / np.count_nonzero(covered))),
     )
 
 
-def plane_weights(uv: Array, uv_faces: Array, index: Array, size: int) -> Array:
-    """Barycentric weights of texel centres in the plane of their face, float32 [M, 3]; not clipped to the face."""
-    flat = np.stack([uv[:, 0], 1.0 - uv[:, 1]], 1).astype(np.float64) * size
-    a, b, c = (flat[uv_faces[:, i]] for i in range(3))
-    point = np.stack([index % size + 0.5, index // size + 0.5], 1)
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    area = np.where(np.abs(area) < 1e-12, 1e-12, area)
-    u = ((b[:, 0] - point[:, 0]) * (c[:, 1] - point[:, 1]) - (b[:, 1] - point[:, 1]) * (c[:, 0] - point[:, 0])) / area
-    v = ((c[:, 0] - point[:, 0]) * (a[:, 1] - point[:, 1]) - (c[:, 1] - point[:, 1]) * (a[:, 0] - point[:, 0])) / area
-    return np.stack([u, v, 1 - u - v], 1).astype(np.float32)
+def place_texels(
+    mesh: Mesh, uv: Array, uv_faces: Array, index: Array, face: Array, size: int, graph: SurfaceGraph, device: str
+) -> tuple[Array, Array, Array, Array]:
+    """Position, normal, graph face and graph weights of each texel."""
+    load_kernels(kernels.__name__, device)
+    count = len(index)
+    outputs = [
+        wp.empty(count, dtype=wp.vec3, device=device),
+        wp.empty(count, dtype=wp.vec3, device=device),
+        wp.empty(count, dtype=wp.int32, device=device),
+        wp.empty(count, dtype=wp.vec3, device=device),
+    ]
+    inputs = [
+        wp.array(index, dtype=wp.int32, device=device),
+        wp.array(face, dtype=wp.int32, device=device),
+        size,
+        wp.array(uv, dtype=wp.vec2, device=device),
+        wp.array(uv_faces, dtype=wp.vec3i, device=device),
+        wp.array(mesh.vertices, dtype=wp.vec3, device=device),
+        wp.array(mesh.vertex_normals(), dtype=wp.vec3, device=device),
+        wp.array(mesh.faces, dtype=wp.vec3i, device=device),
+        graph.levels,
+    ]
+    wp.launch(kernels.place_kernel, count, inputs, outputs, device=device)
+    position, normal, graph_face, graph_bary = (x.numpy() for x in outputs)
+    return position, normal, graph_face, graph_bary

@@ -1,0 +1,91 @@
+"""Carrying the views' pixels to the texels, and the render's errors back.
+
+Letters: V views, M texels, G vertices of the surface graph, T side of the texture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from meshwright._warp import wp
+from meshwright.device import cpu_threads, map_threads
+from meshwright.rendering.rasterize import load_kernels
+from meshwright.texture import kernels
+from meshwright.texture.sight import JudgedView
+from meshwright.texture.surface import SurfaceGraph
+from meshwright.texture.texels import Texels
+from meshwright.types import Array
+
+__all__ = ["Gathered", "TexelLoader"]
+
+SPARE = 2e-3
+"""Weight of views that see a texel but were not chosen for it: they step in where the chosen one is blind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """What the views say about each texel.
+
+    Attributes:
+        detail: Weighted mean of colour minus base, float32 [M, 3]; 0 where no view sees the texel.
+        grade: Best trust times cosine of any view, float32 [M].
+    """
+
+    detail: Array
+    grade: Array
+
+
+class TexelLoader:
+    """Texels and shares on the device, to gather into again and again."""
+
+    def __init__(self, texels: Texels, graph: SurfaceGraph, share: Array, *, device: str) -> None:
+        load_kernels(kernels.__name__, device)
+        self.device = device
+        self.count = len(texels.index)
+        self._graph_faces = wp.array(graph.mesh.faces, dtype=wp.vec3i, device=device)
+        self._share = [wp.array(s, dtype=wp.float32, device=device) for s in share]
+        self._zero = wp.zeros(len(graph.mesh.vertices), dtype=wp.vec3, device=device)
+        parts = 1 if device != "cpu" else 4 * cpu_threads()
+        bounds = np.linspace(0, self.count, parts + 1).astype(int)
+        self._parts = [slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+        self._texels = [
+            [
+                wp.array(texels.position[part], dtype=wp.vec3, device=device, copy=False),
+                wp.array(texels.normal[part], dtype=wp.vec3, device=device, copy=False),
+                wp.array(texels.graph_face[part], dtype=wp.int32, device=device, copy=False),
+                wp.array(texels.graph_bary[part], dtype=wp.vec3, device=device, copy=False),
+            ]
+            for part in self._parts
+        ]
+
+    def gather(self, views: Sequence[JudgedView], images: Sequence[Any], bases: Sequence[Array] | None) -> Gathered:
+        """Weighted mean of the views' pixels over each texel.
+
+        Args:
+            views: What can be seen.
+            images: One picture per view, vec3 [H, W] on the device: its colour, or what its render lacks.
+            bases: Per view, what to subtract, float32 [G, 3]; None subtracts nothing.
+        """
+        device = self.device
+        floors = (
+            [self._zero] * len(views)
+            if bases is None
+            else [wp.array(np.ascontiguousarray(b, np.float32), dtype=wp.vec3, device=device) for b in bases]
+        )
+
+        def one(part: int) -> tuple[Array, Array]:
+            count = self._parts[part].stop - self._parts[part].start
+            total = wp.zeros(count, dtype=wp.vec3, device=device)
+            weight, grade = (wp.zeros(count, dtype=wp.float32, device=device) for _ in range(2))
+            for view, image, share, floor in zip(views, images, self._share, floors, strict=True):
+                inputs = [*self._texels[part], self._graph_faces, share, floor, view.eye, view.depth, view.trust, image]
+                wp.launch(kernels.gather_kernel, count, [*inputs, SPARE], [total, weight, grade], device=device)
+            mean: Array = total.numpy() / np.maximum(weight.numpy(), 1e-9)[:, None]
+            return mean, grade.numpy()
+
+        parts = map_threads(one, range(len(self._parts)), device=device)
+        return Gathered(detail=np.concatenate([p[0] for p in parts]), grade=np.concatenate([p[1] for p in parts]))

@@ -1,0 +1,119 @@
+"""The surface as a graph: fields that live on it are smoothed and continued along it, never across a gap.
+
+Letters: N vertices and F faces of the mesh, G vertices of the graph, C channels.
+The graph is the mesh itself, its faces split in four until they are small. What is decided per graph vertex (which view
+is best here, what colour the unseen side has) is smooth along the surface, whatever its cut into charts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import LinearOperator, cg
+
+from meshwright.types import Array, Mesh
+
+__all__ = ["SurfaceGraph", "build_graph"]
+
+LEAST_FACES = 30_000
+"""Below so many the faces are split: decisions need places to be made at."""
+TINY = 1e-4
+"""Pull towards the mean in `SurfaceGraph.settle`: decides only where a whole piece has no data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceGraph:
+    """Vertices and neighbours on the surface.
+
+    Attributes:
+        mesh: The mesh with its faces split; its first N vertices are those of the original.
+        levels: How often each face was split in four; child k of face f is 4 f + k.
+        normals: Unit normals smoothed over a few rings, float32 [G, 3].
+        mean: Row-stochastic matrix [G, G]: the mean of a vertex and its neighbours.
+        edge: Mean edge length, mesh units.
+        extent: Longest side of the bounding box, mesh units.
+    """
+
+    mesh: Mesh
+    levels: int
+    normals: Array
+    mean: csr_matrix
+    edge: float
+    extent: float
+
+    def smooth(self, field: Array, width: float) -> Array:
+        """Blur a field [G, C] along the surface by a Gaussian of standard deviation `width` (share of the extent)."""
+        # One step of the mean over a vertex and its six neighbours has a variance of 3/7 squared edges per direction.
+        steps = round((width * self.extent / self.edge) ** 2 * 7 / 3)
+        for _ in range(max(steps, 1)):
+            field = self.mean @ field
+        return field
+
+    def settle(self, field: Array, weight: Array) -> Array:
+        """Continue a field [G, C] from where its weight [G] is high to where it is low, as a membrane would hang.
+
+        Solves (W + K) x = W field with K the graph's Laplace matrix: x follows the field where the weight is large
+        against 1 and is harmonic where it is 0.
+        """
+        adjacency = self.mean.copy()
+        adjacency.data[:] = 1.0
+        degree = np.asarray(adjacency.sum(1)).ravel()
+        mean = np.average(field, axis=0, weights=weight + 1e-9)
+        pull = weight + TINY
+        system = (diags(pull + degree) - adjacency).tocsr()
+        inverse = 1.0 / system.diagonal()
+        jacobi = LinearOperator(system.shape, matvec=lambda x: inverse * x)
+        right = weight[:, None] * field + TINY * mean
+        # Multi-resolution start: smoothed data spread far in few steps.
+        start, mass = weight[:, None] * field + TINY * mean, pull[:, None]
+        for _ in range(40):
+            start, mass = self.mean @ start, self.mean @ mass
+        start = start / mass
+        columns = [
+            cg(system, right[:, c], x0=start[:, c], rtol=1e-4, maxiter=400, M=jacobi)[0] for c in range(field.shape[1])
+        ]
+        return np.stack(columns, 1)
+
+
+def build_graph(mesh: Mesh) -> SurfaceGraph:
+    """Split the faces of a coarse mesh evenly and connect the vertices."""
+    levels, fine = 0, mesh
+    while len(fine.faces) < LEAST_FACES:
+        fine = split_faces(fine)
+        levels += 1
+    count = len(fine.vertices)
+    start, end = fine.faces[:, [0, 1, 2]].ravel(), fine.faces[:, [1, 2, 0]].ravel()
+    rows = np.concatenate([start, end, np.arange(count)])
+    columns = np.concatenate([end, start, np.arange(count)])
+    links = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    links.data[:] = 1.0
+    mean = (diags(1.0 / np.asarray(links.sum(1)).ravel()) @ links).tocsr()
+    normals = fine.vertex_normals().astype(np.float64)
+    for _ in range(3):
+        normals = mean @ normals
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(fine.vertices[start] - fine.vertices[end], axis=1)
+    return SurfaceGraph(
+        mesh=fine,
+        levels=levels,
+        normals=normals.astype(np.float32),
+        mean=mean,
+        edge=float(max(length.mean(), 1e-9)),
+        extent=float(np.ptp(mesh.vertices, axis=0).max()),
+    )
+
+
+def split_faces(mesh: Mesh) -> Mesh:
+    """Each face (a, b, c) becomes (a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)."""
+    faces = mesh.faces.astype(np.int64)
+    ends = np.stack([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]], 1).reshape(-1, 2)
+    ends.sort(1)
+    edges, number = np.unique(ends, axis=0, return_inverse=True)
+    middle = len(mesh.vertices) + number.reshape(-1, 3)
+    vertices = np.concatenate([mesh.vertices, mesh.vertices[edges].mean(1)]).astype(np.float32)
+    a, b, c = faces.T
+    ab, bc, ca = middle.T
+    children = np.stack([a, ab, ca, ab, b, bc, ca, bc, c, ab, bc, ca], 1)
+    return Mesh(vertices=vertices, faces=children.reshape(-1, 3).astype(np.int32))
