@@ -89,7 +89,7 @@ def depth_error(values: Array, valid: Array, z: Array, kind: DepthKind = DepthKi
 
     The render is brought to depths by the two numbers that fit best: z = a v + b, or 1/z = a v + b for inverse depth.
     Pixels far off (3 times the median difference) are left out of the fit, in the second and third of three rounds, but
-    not out of the error. AUTO takes the reading with the smaller error.
+    not out of the error. AUTO takes the reading with the smaller median error: few wrong pixels decide a mean.
 
     Args:
         values: The render's numbers, float [H, W].
@@ -116,7 +116,7 @@ def depth_error(values: Array, valid: Array, z: Array, kind: DepthKind = DepthKi
                 mean=float(difference.mean()), median=float(np.median(difference)), kind=candidate, pixels=len(v)
             )
         )
-    return min(results, key=lambda result: result.mean)
+    return min(results, key=lambda result: result.median)
 
 
 def _aligned_difference(v: Array, z: Array, inverse: bool) -> Array:

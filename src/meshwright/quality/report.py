@@ -43,6 +43,19 @@ VERDICTS = {
     ),
 }
 
+STAGES = {
+    "read": "Reading the views",
+    "cameras": "Finding the cameras",
+    "shape": "Carving the shape",
+    "model": "Refining",
+    "simplify": "Simplifying the mesh",
+    "unwrap": "Laying out the texture",
+    "texture": "Painting the texture",
+    "export": "Writing the files",
+    "judge": "Checking the files",
+}
+"""What stages are called on the page; others appear under their own name."""
+
 MAGMA = np.array([(0, 0, 4), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)])
 """Black for no error, over violet and red, to pale yellow for the largest."""
 BOTH, INPUT_ONLY, MESH_ONLY, NEITHER = (150, 154, 162), (47, 129, 247), (240, 136, 62), (255, 255, 255)
@@ -62,8 +75,8 @@ class _CameraRow:
     name: str
     field_of_view: float
     distance: float
-    azimuth: float
-    elevation: float
+    azimuth: int
+    elevation: int
 
 
 def write_report_html(
@@ -98,7 +111,10 @@ def write_report_html(
         figure=camera_figure(report.cameras, report.outline),
         cameras=[_camera(camera, report.outline) for camera in report.cameras[: 2 * MOST_VIEWS]],
         turntable=[_shrunk(file) for file in previews.turntable] if previews is not None else [],
-        timings=[(name, seconds, 100 * seconds / max(total, 1e-9)) for name, seconds in report.timings.items()],
+        timings=[
+            (STAGES.get(name, name), seconds, 100 * seconds / max(total, 1e-9))
+            for name, seconds in report.timings.items()
+        ],
         total_seconds=total,
     )
     return write_atomic(path, html.encode())
@@ -130,9 +146,15 @@ def _camera(camera: Camera, outline: Array) -> _CameraRow:
         name=camera.name,
         field_of_view=float(np.degrees(2 * np.arctan(camera.width / (2 * camera.fl_x)))),
         distance=distance,
-        azimuth=float(np.degrees(np.arctan2(away[0], away[2]))),
-        elevation=float(np.degrees(np.arcsin(np.clip(away[1] / max(distance, 1e-12), -1, 1)))),
+        azimuth=_degrees(np.arctan2(away[0], away[2])),
+        elevation=_degrees(np.arcsin(np.clip(away[1] / max(distance, 1e-12), -1, 1))),
     )
+
+
+def _degrees(radians: float) -> int:
+    """Whole degrees, -179 to 180, never minus nought."""
+    whole = round(float(np.degrees(radians)))
+    return 180 if whole == -180 else whole
 
 
 def _heat(error: Array) -> Array:
