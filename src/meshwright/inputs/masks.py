@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from meshwright.inputs.background import fill_behind
 from meshwright.inputs.images import Picture
 from meshwright.inputs.segment import segment
 from meshwright.types import Array, DepthMap, MaskSource
@@ -19,12 +20,22 @@ _FLAT = 6 / 255
 
 @dataclass(frozen=True, kw_only=True)
 class Silhouette:
-    """A mask and where it came from; `mask` float32 [H, W] in 0..1, all 0 where the view shows nothing."""
+    """A mask and what it parts.
+
+    Attributes:
+        mask: Coverage float32 [H, W]; all 0 where none was found.
+        source: Where it came from; NONE where none was found.
+        foreground, background: sRGB float32 [H, W, 3]: the object without its background's share at soft edges, and
+            what stands behind it.
+        code, reason: Why none was found, for `FileFault`.
+    """
 
     mask: Array
     source: MaskSource
+    foreground: Array
+    background: Array
+    code: str = ""
     reason: str = ""
-    """Why there is none, for messages."""
 
 
 def srgb_of(picture: Picture) -> Array:
@@ -34,30 +45,52 @@ def srgb_of(picture: Picture) -> Array:
     return np.repeat(colour, 3, -1) if colour.shape[-1] == 1 else colour
 
 
-def find_silhouette(picture: Picture, srgb: Array, depth: DepthMap | None) -> Silhouette:
-    """The best mask that the files of one view allow."""
+def find_silhouette(picture: Picture, depth: DepthMap | None) -> Silhouette:
+    """The best mask that the files of one view allow.
+
+    Args:
+        picture: The decoded view.
+        depth: Its depth render, if it has one that is not blank.
+    """
+    srgb = srgb_of(picture)
     shape = srgb.shape[:2]
-    nothing = np.zeros(shape, np.float32)
     if picture.alpha is not None:
         alpha = picture.alpha.astype(np.float32) / (65535 if picture.bits == 16 else 255)
+        # An alpha channel that hides nothing was added by a program, not by a person.
         if float(alpha.min()) < 0.5:
             if float(alpha.max()) < 0.5:
-                return Silhouette(mask=nothing, source=MaskSource.NONE, reason="its alpha channel is empty")
-            return Silhouette(mask=alpha, source=MaskSource.ALPHA)
-    rough = _resized(depth.valid, shape) if depth is not None and depth.valid.any() else None
-    low, high = np.quantile(
-        srgb.reshape(-1, 3)[:: max(1, srgb.shape[0] * srgb.shape[1] // 200_000)], (0.001, 0.999), axis=0
-    )
-    if float((high - low).max()) >= _FLAT:
-        mask = segment(srgb, None if rough is None else rough >= 0.5)
-        if mask is not None:
-            return Silhouette(mask=mask, source=MaskSource.BACKGROUND)
-        reason = "the object cannot be told from its background"
+                return _none(srgb, "input.blank", "its alpha channel hides everything")
+            white = np.ones_like(srgb)
+            return Silhouette(mask=alpha, source=MaskSource.ALPHA, foreground=srgb, background=white)
+    rough = None if depth is None else _resized(depth.valid, shape)
+    if _is_flat(srgb):
+        # The depth render knows better than a picture of one colour.
+        if rough is None:
+            return _none(srgb, "input.blank", "it shows one colour only")
     else:
-        reason = "the picture shows one colour only"
+        matte = segment(srgb, rough)
+        if matte is not None:
+            return Silhouette(
+                mask=matte.alpha,
+                source=MaskSource.BACKGROUND,
+                foreground=matte.foreground,
+                background=matte.background,
+            )
     if rough is not None:
-        return Silhouette(mask=rough, source=MaskSource.DEPTH)
-    return Silhouette(mask=nothing, source=MaskSource.NONE, reason=reason)
+        behind = fill_behind(srgb, (rough <= 0).astype(np.float32))
+        return Silhouette(mask=rough, source=MaskSource.DEPTH, foreground=srgb, background=behind)
+    return _none(srgb, "input.background", "no object stands out from a plain background")
+
+
+def _none(srgb: Array, code: str, reason: str) -> Silhouette:
+    nothing = np.zeros(srgb.shape[:2], np.float32)
+    return Silhouette(mask=nothing, source=MaskSource.NONE, foreground=srgb, background=srgb, code=code, reason=reason)
+
+
+def _is_flat(srgb: Array) -> bool:
+    sample = srgb.reshape(-1, 3)[:: max(1, srgb.shape[0] * srgb.shape[1] // 200_000)]
+    low, high = np.quantile(sample, (0.001, 0.999), axis=0)
+    return float((high - low).max()) < _FLAT
 
 
 def _resized(valid: Array, shape: tuple[int, ...]) -> Array:

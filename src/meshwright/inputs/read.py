@@ -10,24 +10,24 @@ import numpy as np
 
 from meshwright.device import map_threads
 from meshwright.errors import CameraError
-from meshwright.inputs.background import fill_behind
 from meshwright.inputs.config import InputConfig
 from meshwright.inputs.depth import decide_kind, read_depth
 from meshwright.inputs.faults import BadFileError, Faults
 from meshwright.inputs.folder import find_six
 from meshwright.inputs.images import Picture, decode_png, srgb_to_linear
-from meshwright.inputs.masks import Silhouette, find_silhouette, srgb_of
+from meshwright.inputs.masks import Silhouette, find_silhouette
 from meshwright.inputs.names import read_name
 from meshwright.inputs.nerf import find_posed, is_posed
 from meshwright.inputs.source import Blob, Source, megabytes, open_source, read_limited
 from meshwright.transforms import read_cameras
-from meshwright.types import VIEW_NAMES, Array, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
+from meshwright.types import VIEW_NAMES, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
 
 __all__ = ["read_inputs"]
 
 _BLANK_WARNING = (
     "Nothing in the frame could be told from the background in any view: the whole frame counts as the object."
 )
+_BLANK_HINT = "Photograph the object on a plain background, give PNGs with an alpha channel, or add depth renders."
 
 
 def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Path | None = None) -> ViewSet:
@@ -180,38 +180,28 @@ def _build_views(
 
     def work(row: tuple[str, str, Picture, DepthMap | None]) -> tuple[View, Silhouette]:
         name, file, picture, depth = row
-        srgb = srgb_of(picture)
         usable = depth if depth is not None and depth.valid.any() else None
-        silhouette = find_silhouette(picture, srgb, usable)
-        rgb = srgb_to_linear(srgb)
-        return _view(name, file, rgb, silhouette, usable), silhouette
+        silhouette = find_silhouette(picture, usable)
+        view = View(
+            name=name,
+            rgb=srgb_to_linear(silhouette.foreground),
+            mask=silhouette.mask,
+            mask_source=silhouette.source,
+            background=srgb_to_linear(silhouette.background),
+            depth=usable,
+            source=file,
+        )
+        return view, silhouette
 
     pairs = map_threads(work, rows)
     blank = [(view, silhouette) for view, silhouette in pairs if silhouette.source is MaskSource.NONE]
-    if blank and len(blank) == len(pairs):
+    if blank and len(blank) == len(pairs) and all(silhouette.code == "input.blank" for _, silhouette in blank):
         warnings.append(_BLANK_WARNING)
-        ones = [replace(view, mask=np.ones_like(view.mask), depth=None) for view, _ in pairs]
         if depth_names:
             warnings.append("The depth renders are all black and were not used.")
-        return tuple(ones)
+        return tuple(replace(view, mask=np.ones_like(view.mask)) for view, _ in pairs)
     for view, silhouette in blank:
-        faults.add(view.source, "input.blank", f"{silhouette.reason}, while other views show an object")
-    faults.raise_if_any()
+        hint = "" if len(blank) == len(pairs) else ", while other views show an object"
+        faults.add(view.source, silhouette.code, f"{silhouette.reason}{hint}")
+    faults.raise_if_any(hint=_BLANK_HINT)
     return tuple(view for view, _ in pairs)
-
-
-def _view(name: str, file: str, rgb: Array, silhouette: Silhouette, depth: DepthMap | None) -> View:
-    if silhouette.source is MaskSource.ALPHA:
-        background = np.ones_like(rgb)
-    else:
-        # A margin of a pixel or two keeps the object's blurred edge out of its background.
-        background = fill_behind(rgb, (silhouette.mask <= 0).astype(np.float32))
-    return View(
-        name=name,
-        rgb=rgb,
-        mask=silhouette.mask,
-        mask_source=silhouette.source,
-        background=background,
-        depth=depth,
-        source=file,
-    )

@@ -1,0 +1,185 @@
+"""A picture prepared for segmentation: lightly smoothed, with its slopes and its noise measured.
+
+Everything here works on a reduced picture of at most about 1024 pixels, so that "a pixel" means the same for every
+input. Colours are sRGB-encoded in 0..1: equal steps look about equal, which linear light would not give.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from meshwright.types import Array
+
+__all__ = [
+    "CODE",
+    "Frame",
+    "blur",
+    "bounding_box",
+    "connected",
+    "dilate",
+    "erode",
+    "large_parts",
+    "make_frame",
+    "opened",
+    "shrink",
+    "smooth_step",
+]
+
+CODE = 1 / 255
+"""One step of an 8-bit file."""
+
+_BORDER_SHARE = 1 / 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What segmentation looks at.
+
+    Attributes:
+        colour: float32 [h, w, 3], sRGB, lightly smoothed.
+        slope: Largest change per pixel over the three channels, float32 [h, w].
+        noise: Standard deviation of the background's grain.
+        flat: Slopes below this are no edges.
+        ground: Border pixels that fit a smooth background, bool [h, w]; where the background surely begins.
+        is_plain: Whether enough of the border fits.
+    """
+
+    colour: Array
+    slope: Array
+    noise: float
+    flat: float
+    ground: Array
+    is_plain: bool
+
+    def cut(self, box: tuple[slice, slice]) -> Frame:
+        """The same, of a part of the picture."""
+        return replace(self, colour=self.colour[box], slope=self.slope[box], ground=self.ground[box])
+
+
+def blur(image: Array, sigma: float) -> Array:
+    """Gaussian blur over rows and columns, float32."""
+    spatial = (sigma, sigma, *([0] * (image.ndim - 2)))
+    return np.asarray(ndimage.gaussian_filter(image, spatial, truncate=3.0, mode="nearest"), np.float32)
+
+
+def bounding_box(region: Array, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold the region (which is not empty) and a margin, cut at the picture's edges."""
+    rows, columns = np.nonzero(region.any(1))[0], np.nonzero(region.any(0))[0]
+    return (
+        slice(max(0, int(rows[0]) - margin), min(region.shape[0], int(rows[-1]) + margin + 1)),
+        slice(max(0, int(columns[0]) - margin), min(region.shape[1], int(columns[-1]) + margin + 1)),
+    )
+
+
+def dilate(region: Array, radius: float) -> Array:
+    """All pixels within `radius` of the region."""
+    return np.asarray(ndimage.distance_transform_edt(~region) <= radius) if region.any() else region
+
+
+def erode(region: Array, radius: float) -> Array:
+    """Pixels of the region further than `radius` from everything else."""
+    return region if region.all() else np.asarray(ndimage.distance_transform_edt(region) > radius)
+
+
+def opened(region: Array, radius: float) -> Array:
+    """The region without its parts thinner than twice the radius."""
+    return np.asarray(dilate(erode(region, radius), radius + 0.5) & region)
+
+
+def connected(region: Array, seed: Array) -> Array:
+    """The parts of the region that touch the seed (which may lie in it)."""
+    labels, count = ndimage.label(region)
+    keep = np.zeros(count + 1, bool)
+    keep[np.unique(labels[seed])] = True
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def large_parts(region: Array, share: float) -> Array:
+    """Parts of at least `share` of the largest one's area."""
+    labels, count = ndimage.label(region)
+    if count < 2:
+        return region
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray((sizes >= share * sizes.max())[labels])
+
+
+def smooth_step(low: float, high: float, values: Array) -> Array:
+    """0 below `low`, 1 above `high`, a smooth rise between."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return np.asarray(t * t * (3 - 2 * t))
+
+
+def shrink(image: Array, side: int) -> Array:
+    """The picture (or map) with its longer side at most `side`, by area averaging."""
+    height, width = image.shape[:2]
+    if max(height, width) <= side:
+        return image.astype(np.float32)
+    factor = side / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    planes = image[..., None] if image.ndim == 2 else image
+    small = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize(size, Image.Resampling.BOX))
+        for plane in np.moveaxis(planes, -1, 0)
+    ]
+    return small[0] if image.ndim == 2 else np.stack(small, -1)
+
+
+def make_frame(srgb: Array) -> Frame:
+    """Measure a picture: float32 [h, w, 3], already small."""
+    height, width = srgb.shape[:2]
+    band = max(2, round(min(height, width) * _BORDER_SHARE))
+    border = np.zeros((height, width), bool)
+    border[:band] = border[-band:] = border[:, :band] = border[:, -band:] = True
+
+    grain = srgb - blur(srgb, 2.0)
+    # Median of absolute deviations: an object that reaches the border does not count as noise.
+    noise = 1.4826 * float(np.median(np.abs(grain[border])))
+    # More noise needs more smoothing before slopes mean anything; 0.9 alone keeps thin parts apart.
+    colour = blur(srgb, 0.9 + min(1.5, 100 * noise))
+    slope = np.zeros((height, width), np.float32)
+    down = (colour[2:, 1:-1] - colour[:-2, 1:-1]) / 2
+    right = (colour[1:-1, 2:] - colour[1:-1, :-2]) / 2
+    slope[1:-1, 1:-1] = np.sqrt((down**2 + right**2).max(-1))
+    # The outermost rows have no slope of their own.
+    slope[0], slope[-1], slope[:, 0], slope[:, -1] = slope[1], slope[-2], slope[:, 1], slope[:, -2]
+
+    ground = border & (np.abs(colour - _plane_through(colour, border)).max(-1) < max(20 * CODE, 4 * noise))
+    flat = 1.2 * CODE
+    if ground.any():
+        flat = max(flat, 4 * 1.4826 * float(np.median(slope[ground])))
+    return Frame(
+        colour=colour,
+        slope=slope,
+        noise=noise,
+        flat=flat,
+        ground=ground,
+        is_plain=float(ground.sum()) > 0.3 * float(border.sum()) and flat < 12 * CODE,
+    )
+
+
+def _plane_through(colour: Array, border: Array) -> Array:
+    """The border's colours as a + b x + c y, fitted so that outliers (an object at the edge) have no say."""
+    height, width = border.shape
+    ys, xs = np.nonzero(border)
+    terms = np.stack([np.ones_like(xs), xs / width - 0.5, ys / height - 0.5], -1).astype(np.float64)
+    values = colour[ys, xs].astype(np.float64)
+    weights = np.ones(len(xs))
+    middle = np.median(values, 0)
+    coefficients = np.zeros((3, 3))
+    for round_number in range(5):
+        off = np.abs(values - (middle if round_number == 0 else terms @ coefficients)).max(-1)
+        weights = 1 / (1 + (off / (8 * CODE)) ** 2)
+        root = np.sqrt(weights)[:, None]
+        coefficients = np.linalg.lstsq(terms * root, values * root, rcond=None)[0]
+    grid_y, grid_x = np.mgrid[:height, :width]
+    return np.asarray(
+        coefficients[0]
+        + coefficients[1] * (grid_x[..., None] / width - 0.5)
+        + coefficients[2] * (grid_y[..., None] / height - 0.5)
+    )

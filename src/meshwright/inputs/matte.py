@@ -1,0 +1,179 @@
+"""A soft outline: where between object and background each edge pixel lies, and both colours without the other.
+
+Along the inward normal of every outline pixel the picture is sampled from ground to object. The share of the object's
+colour, added up along that line, places the edge to a fraction of a pixel; how it rises gives the edge's blur. Where
+contrast is high each pixel gets the share of its own colour; where it is low, the edge position, smoothed along the
+outline, says more than the noise in single pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from meshwright.inputs.background import fill_behind
+from meshwright.inputs.frame import CODE, blur, bounding_box, dilate, large_parts, smooth_step
+from meshwright.types import Array
+
+__all__ = ["Matte", "soften"]
+
+_OUTSIDE = 2.5
+_INSIDE = 7.0
+_STEP = 0.5
+_WIDEST = 3.5
+_CRUMB = 0.002
+_CONTRAST = (20 * CODE, 50 * CODE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matte:
+    """A picture taken apart.
+
+    Attributes:
+        alpha: Coverage by the object, float32 [H, W].
+        foreground: sRGB colours of the object, the background's share taken out at soft edges, float32 [H, W, 3];
+            the picture itself where alpha is 0 or 1.
+        background: sRGB colours behind it, float32 [H, W, 3]; the picture where alpha is 0.
+    """
+
+    alpha: Array
+    foreground: Array
+    background: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outline:
+    """Per outline pixel J: place, inward normal, edge position and width along it, colours on both sides."""
+
+    rows: Array
+    columns: Array
+    normal: Array  # [J, 2], row and column
+    position: Array  # [J], pixels inward from the pixel's centre
+    width: Array  # [J]
+    inner: Array  # [J, 3]
+    outer: Array  # [J, 3]
+    contrast: Array  # [J]
+
+
+def soften(srgb: Array, region: Array, *, noise: float, scale: float) -> Matte:
+    """Turn a region that is a few pixels too large into a soft mask.
+
+    Args:
+        srgb: The picture, float32 [H, W, 3].
+        region: bool [H, W]; its outline lies 0 to 5 `scale` pixels outside the object's.
+        noise: Standard deviation of the picture's grain.
+        scale: Pixels of this picture per pixel in which the margins are meant.
+    """
+    alpha = region.astype(np.float32)
+    foreground = srgb.copy()
+    if region.any() and not region.all():
+        box = bounding_box(region, int(6 * scale) + 4)
+        soft, foreground[box] = _soften_box(srgb[box], region[box], noise, scale)
+        # Faint smears come out as crumbs beside the object.
+        alpha[box] = np.where(dilate(large_parts(soft >= 0.5, _CRUMB), 3 * scale), soft, 0)
+    background = fill_behind(srgb, (alpha <= 0).astype(np.float32))
+    return Matte(alpha=alpha, foreground=foreground, background=background)
+
+
+def _soften_box(srgb: Array, region: Array, noise: float, scale: float) -> tuple[Array, Array]:
+    inner_distance = ndimage.distance_transform_edt(region)
+    distance = np.where(region, inner_distance - 0.5, 0.5 - ndimage.distance_transform_edt(~region))
+    distance = distance.astype(np.float32)
+    edge = region & (inner_distance <= 1)
+    outline = _look_across(srgb, distance, edge, noise, scale)
+
+    nearest = ndimage.distance_transform_edt(~edge, return_distances=False, return_indices=True)
+    number = np.zeros(region.shape, np.int32)
+    number[outline.rows, outline.columns] = np.arange(len(outline.rows))
+    rows, columns = np.nonzero((distance > -_OUTSIDE * scale - 1) & (distance < _INSIDE * scale))
+    j = number[nearest[0, rows, columns], nearest[1, rows, columns]]
+
+    away = np.stack([rows - outline.rows[j], columns - outline.columns[j]], -1)
+    depth = (away * outline.normal[j]).sum(-1) - outline.position[j]
+    by_place = np.clip(0.5 + depth / outline.width[j], 0, 1)
+    by_colour = _share(srgb[rows, columns], outline.outer[j], outline.inner[j])
+    limit = outline.width[j] / 2 + scale
+    by_colour = np.where(depth > limit, 1, np.where(depth < -limit, 0, by_colour))
+    trust = smooth_step(*_CONTRAST, outline.contrast[j])
+
+    alpha = region.astype(np.float32)
+    value = (trust * by_colour + (1 - trust) * by_place).astype(np.float32)
+    alpha[rows, columns] = value
+    foreground = srgb.copy()
+    # I = a F + (1 - a) B, hence F = I + (1 - a) (F - B): no division, so a small a does no harm.
+    mended = srgb[rows, columns] + (1 - value[:, None]) * (outline.inner[j] - outline.outer[j])
+    touched = (value > 0) & (value < 1)
+    foreground[rows[touched], columns[touched]] = np.clip(mended[touched], 0, 1)
+    return alpha, foreground
+
+
+def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale: float) -> _Outline:
+    """Sample the picture along every outline pixel's normal and find the edge in each of these lines."""
+    rows, columns = np.nonzero(edge)
+    smooth = blur(distance, 1.5 * scale)
+    down, right = np.gradient(smooth)
+    gradient = np.stack([down[rows, columns], right[rows, columns]], -1)
+    normal = gradient / (np.linalg.norm(gradient, axis=-1, keepdims=True) + 1e-6)
+    steps = (np.arange(-_OUTSIDE, _INSIDE + 0.01, _STEP) * scale).astype(np.float32)
+    places = np.stack([rows[:, None] + steps * normal[:, :1], columns[:, None] + steps * normal[:, 1:]])
+    colours = np.stack([ndimage.map_coordinates(srgb[..., c], places, order=1, mode="nearest") for c in range(3)], -1)
+    depths = ndimage.map_coordinates(distance, places, order=1, mode="nearest")
+    # In thin parts the line comes out on the other side: stop at the deepest point.
+    last = np.maximum(np.argmax(depths + 1e-3 * np.arange(len(steps)), 1), 4)
+    each = np.arange(len(rows))
+    index = np.arange(len(steps))[None]
+    pixels = _STEP * scale
+
+    def measure(inner_at: Array, inner: Array, outer: Array) -> tuple[Array, Array]:
+        share = _share(colours, outer[:, None], inner[:, None])
+        share = np.maximum.accumulate(share, 1)
+        share = np.where(index >= inner_at[:, None], 1, share) * (index <= last[:, None])
+        missing = ((1 - share) * (index <= last[:, None])).sum(1) * pixels
+        # For a linear ramp of width b the integral of a (1 - a) is b / 6.
+        spread = 6 * (share * (1 - share)).sum(1) * pixels
+        return steps[0] - pixels / 2 + missing, spread
+
+    inner = (colours[each, last] + colours[each, last - 1]) / 2
+    outer = colours[:, :3].mean(1)
+    position, spread = measure(last, inner, outer)
+
+    # A second look with colours from just beyond the edge: shading changes towards an outline.
+    def index_of(place: Array) -> Array:
+        return np.asarray(np.clip(np.round((place - steps[0]) / pixels), 0, len(steps) - 1), int)
+
+    inner_at = np.minimum(index_of(position + spread / 2), last)
+    inner = sum(colours[each, np.minimum(inner_at + k, last)] for k in range(3)) / 3
+    outer_at = index_of(position - spread / 2 - scale)
+    outer = (colours[each, outer_at] + colours[each, np.maximum(outer_at - 1, 0)]) / 2
+    position, spread = measure(inner_at, inner, outer)
+
+    contrast = np.sqrt(((inner - outer) ** 2).mean(-1))
+    weight = smooth_step(max(2 * CODE, 2 * noise), max(10 * CODE, 8 * noise), contrast) ** 2 + 1e-4
+
+    def along(values: Array, sigma: float) -> Array:
+        """Weighted average over the neighbouring outline."""
+        total = np.zeros(edge.shape, np.float32)
+        weights = np.zeros(edge.shape, np.float32)
+        total[rows, columns], weights[rows, columns] = values * weight, weight
+        return np.asarray(blur(total, sigma)[rows, columns] / np.maximum(blur(weights, sigma)[rows, columns], 1e-12))
+
+    own = smooth_step(20 * CODE, 60 * CODE, contrast)
+    return _Outline(
+        rows=rows,
+        columns=columns,
+        normal=normal,
+        position=own * position + (1 - own) * along(position, 3 * scale),
+        width=np.clip(along(spread, 3 * scale), 0.8, _WIDEST * scale),
+        inner=inner,
+        outer=outer,
+        contrast=contrast,
+    )
+
+
+def _share(colour: Array, outer: Array, inner: Array) -> Array:
+    """How far a colour is on the way from `outer` to `inner`, clipped to 0..1."""
+    way = inner - outer
+    length = np.maximum((way * way).sum(-1), 1e-8)
+    return np.asarray(np.clip(((colour - outer) * way).sum(-1) / length, 0, 1))
