@@ -13,6 +13,11 @@ from PIL import Image
 
 from meshwright.errors import Cancelled, OptionError, OutputError
 from meshwright.synth import SynthConfig, write_example
+from meshwright.synth.encode import DEPTH_ENCODERS, on_white, rgba8
+from meshwright.synth.objects import get_object
+from meshwright.synth.rig import six_view_cameras
+from meshwright.synth.trace import render
+from meshwright.synth.truth import prepare
 from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES, Array, SilentMonitor
 
@@ -165,6 +170,18 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert names_below(tmp_path) == ["mine.txt"]
 
 
+def test_progress_only_rises(tmp_path: Path) -> None:
+    class Listener(SilentMonitor):
+        heard: list[float] = []  # noqa: RUF012
+
+        def report(self, percent: float, step: str) -> None:
+            self.heard.append(percent)
+
+    write_example("gear", tmp_path / "g", SynthConfig(size=16, test_views=4, mesh_grid=16), monitor=Listener())
+    assert Listener.heard == sorted(Listener.heard)
+    assert (Listener.heard[0], Listener.heard[-1]) == (0, 100)
+
+
 def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         write_example("mug", tmp_path / "m", SynthConfig(size=16, mesh_grid=16), monitor=SilentMonitor(lambda: True))
@@ -183,3 +200,25 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
 def test_settings_without_meaning_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         SynthConfig(**values)  # type: ignore[arg-type]
+
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "six_views"
+
+
+def test_bundled_example_is_small_and_plain() -> None:
+    files = [path for path in EXAMPLE.rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(EXAMPLE)) for path in files) == sorted(
+        f"{folder}/{view}.png" for folder in ("views", "depth") for view in VIEW_NAMES
+    )
+    assert sum(path.stat().st_size for path in files) < 1_500_000
+    assert mode(EXAMPLE / "views/front.png") == "RGB"
+    assert mode(EXAMPLE / "depth/front.png") == "L"
+
+
+def test_bundled_example_is_what_its_command_makes() -> None:
+    """One view drawn again; another processor may round a ray differently here and there."""
+    scene, _ = prepare(get_object("toy_car"), grid=SynthConfig().mesh_grid)
+    picture = render(scene, six_view_cameras(512)[3])
+    again = on_white(rgba8(picture)).astype(int)
+    assert np.abs(again - read(EXAMPLE / "views/right.png")).mean() < 0.02
+    assert (DEPTH_ENCODERS["linear8"](picture.depth) != read(EXAMPLE / "depth/right.png")).mean() < 1e-3

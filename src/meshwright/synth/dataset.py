@@ -17,6 +17,7 @@ With `posed`, a NeRF-synthetic folder instead of six views: `img/`, `transforms_
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,10 +117,9 @@ def write_example(
 def _write_six(scene: Scene, folder: Path, config: SynthConfig, monitor: Monitor) -> None:
     train = six_view_cameras(config.size)
     test = orbit_cameras(0 if config.plain else config.test_views, config.size, seed=config.seed)
-    total = len(train) + len(test)
+    counter = _Counter(monitor, len(train) + len(test))
 
-    def write_train(numbered: tuple[int, Camera]) -> None:
-        index, camera = numbered
+    def write_train(camera: Camera) -> None:
         monitor.check()
         picture = render(scene, camera, samples=config.samples)
         rgba, file_name = rgba8(picture), f"{camera.name}.png"
@@ -129,20 +129,20 @@ def _write_six(scene: Scene, folder: Path, config: SynthConfig, monitor: Monitor
         for kind in config.depth[:1] if config.plain else config.depth:
             depth_folder = "depth" if config.plain else f"depth_{kind}"
             save_png(folder / depth_folder / file_name, DEPTH_ENCODERS[kind](picture.depth))
-        monitor.report(5 + 95 * index / total, f"view {camera.name}")
+        counter.step(f"view {camera.name}")
 
-    map_threads(write_train, list(enumerate(train)), device=scene.device)
+    map_threads(write_train, train, device=scene.device)
     if config.plain:
         return
     write_cameras(folder / "transforms_train.json", train, [f"./views/{camera.name}" for camera in train])
     if test:
-        _write_pictures(scene, test, folder / "test", config, monitor, 5 + 95 * len(train) / total)
+        _write_pictures(scene, test, folder / "test", config, counter)
         write_cameras(folder / "transforms_test.json", test, [f"./test/{camera.name}" for camera in test])
 
 
 def _write_posed(scene: Scene, folder: Path, config: SynthConfig, monitor: Monitor) -> None:
     cameras = orbit_cameras(config.posed, config.size, distance=2.8, seed=config.seed)
-    _write_pictures(scene, cameras, folder / "img", config, monitor, 5)
+    _write_pictures(scene, cameras, folder / "img", config, _Counter(monitor, len(cameras)))
     # Every tenth view is held out, the first of them from the middle of the first ten: all heights are tested.
     held = set(range(min(4, config.posed - 1), config.posed, 10))
     for split, chosen in (("train", False), ("test", True)):
@@ -150,16 +150,28 @@ def _write_posed(scene: Scene, folder: Path, config: SynthConfig, monitor: Monit
         write_cameras(folder / f"transforms_{split}.json", part, [f"./img/{camera.name}" for camera in part])
 
 
-def _write_pictures(
-    scene: Scene, cameras: Sequence[Camera], folder: Path, config: SynthConfig, monitor: Monitor, percent: float
-) -> None:
-    def write(numbered: tuple[int, Camera]) -> None:
-        index, camera = numbered
-        monitor.check()
-        save_png(folder / f"{camera.name}.png", rgba8(render(scene, camera, samples=config.samples)))
-        monitor.report(percent + (100 - percent) * index / len(cameras), f"view {camera.name}")
+class _Counter:
+    """Progress of pictures that finish in any order, from several threads."""
 
-    map_threads(write, list(enumerate(cameras)), device=scene.device)
+    def __init__(self, monitor: Monitor, total: int) -> None:
+        self.monitor, self.total, self.done = monitor, total, 0
+        self._lock = threading.Lock()
+
+    def step(self, label: str) -> None:
+        with self._lock:
+            self.done += 1
+            self.monitor.report(5 + 95 * self.done / self.total, label)
+
+
+def _write_pictures(
+    scene: Scene, cameras: Sequence[Camera], folder: Path, config: SynthConfig, counter: _Counter
+) -> None:
+    def write(camera: Camera) -> None:
+        counter.monitor.check()
+        save_png(folder / f"{camera.name}.png", rgba8(render(scene, camera, samples=config.samples)))
+        counter.step(f"view {camera.name}")
+
+    map_threads(write, cameras, device=scene.device)
 
 
 def _write_mesh(mesh: Mesh, path: Path) -> None:
