@@ -175,6 +175,40 @@ def test_doctor_knows_every_requirement() -> None:
     assert names == set(PACKAGES)
 
 
+@pytest.mark.slow
+def test_synth_then_evaluate_the_truth_against_itself(tmp_path: Path) -> None:
+    made = run("synth", tmp_path / "mug", "--object", "mug", "--size", 96, "--depth", "metric")
+    assert made.exit_code == 0, made.output
+    truth, views = tmp_path / "mug" / "gt_mesh.ply", tmp_path / "mug" / "transforms_test.json"
+    result = run("evaluate", truth, "--truth", truth, "--views", views, "--report", tmp_path / "a.html", "--json")
+    assert result.exit_code == 0, result.output
+    event = last_event(result)
+    assert event["geometry"]["fscore_0.01"] > 0.999  # points drawn twice from one surface
+    assert event["views"]["mean"]["silhouette_iou"] > 0.95
+    assert event["views"]["views"][0]["name"] == "r_00"
+    assert (tmp_path / "a.html").stat().st_size > 0
+    assert "normal consistency" in run("evaluate", truth, "--truth", truth).stdout
+    assert run("evaluate", truth, "--views", tmp_path / "mug" / "views").exit_code == 3
+
+    disturbed = run("synth", tmp_path / "untidy", "--disturb", "--from", tmp_path / "mug", "--mirror", "top")
+    assert disturbed.exit_code == 0, disturbed.output
+    assert (tmp_path / "untidy" / "views" / "top.png").is_file()
+
+
+@pytest.mark.slow
+def test_bench_reports_every_stage(tmp_path: Path) -> None:
+    made = run("synth", tmp_path / "mug", "--object", "mug", "--size", 96, "--depth", "metric")
+    assert made.exit_code == 0, made.output
+    result = run("bench", tmp_path / "mug", "--repeat", 1, "--json")
+    assert result.exit_code == 0, result.output
+    event = last_event(result)
+    assert {"read", "cameras", "shape", "texture", "judge"} <= set(event["median_seconds"])
+    assert event["median_total_seconds"] > 0
+    assert event["device"]["device"] in ("cpu", "cuda:0")
+    percents = [json.loads(line)["percent"] for line in result.stdout.splitlines()[:-1]]
+    assert percents == sorted(percents)
+
+
 def test_synth_lists_objects() -> None:
     result = run("synth", "--list")
     assert "toy_car" in result.stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from meshwright.cli.console import emit, err, guarded, out
 from meshwright.device import describe_device, pick_device
 from meshwright.errors import CameraError, OptionError
+from meshwright.transforms import find_image, read_cameras, write_cameras
 
 if TYPE_CHECKING:
     from meshwright.quality import QualityReport
@@ -65,7 +67,11 @@ def _compare_views(mesh: Path, views: Path, cameras: Path | None, size: int, dev
     from meshwright.inputs import InputConfig, read_inputs
     from meshwright.quality import JudgeConfig, judge
 
-    pictures = read_inputs(views, InputConfig(cameras=cameras))
+    if views.suffix.lower() == ".json":
+        with tempfile.TemporaryDirectory(prefix="meshwright-evaluate-") as passing:
+            pictures = read_inputs(_posed_folder(views, Path(passing)), InputConfig())
+    else:
+        pictures = read_inputs(views, InputConfig(cameras=cameras))
     if pictures.cameras is None:
         raise CameraError(
             f"{views.name!r} has no cameras.", hint="Give --cameras: the cameras.json that lies beside the mesh."
@@ -81,6 +87,25 @@ def _compare_views(mesh: Path, views: Path, cameras: Path | None, size: int, dev
         device_name=str(describe_device(picked)["name"]),
         warnings=pictures.warnings,
     )
+
+
+def _posed_folder(camera_file: Path, folder: Path) -> Path:
+    """A folder in NeRF-synthetic form with the pictures that one camera file names, whatever else lies beside them."""
+    pairs = read_cameras(camera_file)
+    stems = [camera.name for _, camera in pairs]
+    distinct = len(set(stems)) == len(stems)
+    names = []
+    for index, (file_path, camera) in enumerate(pairs):
+        names.append(f"{camera.name}.png" if distinct else f"{index:03d}_{camera.name}.png")
+        picture = next((path for name in find_image(file_path) if (path := camera_file.parent / name).is_file()), None)
+        if picture is None:
+            raise CameraError(
+                f"{camera_file.name} names {file_path!r}, which is not there.",
+                hint="Paths in a camera file are relative to its folder.",
+            )
+        (folder / names[-1]).symlink_to(picture.absolute())
+    write_cameras(folder / "transforms.json", [camera for _, camera in pairs], names)
+    return folder
 
 
 def _print(pictures: QualityReport | None, geometry: dict[str, float] | None) -> None:
