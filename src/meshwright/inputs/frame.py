@@ -42,22 +42,32 @@ class Frame:
     Attributes:
         colour: float32 [h, w, 3], sRGB, lightly smoothed.
         slope: Largest change per pixel over the three channels, float32 [h, w].
-        noise: Standard deviation of the background's grain.
+        grain: Standard deviation of the background's noise in the picture itself.
+        noise: The same in `colour`.
         flat: Slopes below this are no edges.
         ground: Border pixels that fit a smooth background, bool [h, w]; where the background surely begins.
+        plane: Colours as a linear function of place, fitted to the border, float32 [h, w, 3].
         is_plain: Whether enough of the border fits.
     """
 
     colour: Array
     slope: Array
+    grain: float
     noise: float
     flat: float
     ground: Array
+    plane: Array
     is_plain: bool
 
     def cut(self, box: tuple[slice, slice]) -> Frame:
         """The same, of a part of the picture."""
-        return replace(self, colour=self.colour[box], slope=self.slope[box], ground=self.ground[box])
+        return replace(
+            self,
+            colour=self.colour[box],
+            slope=self.slope[box],
+            ground=self.ground[box],
+            plane=self.plane[box],
+        )
 
 
 def blur(image: Array, sigma: float) -> Array:
@@ -137,11 +147,10 @@ def make_frame(srgb: Array) -> Frame:
     border = np.zeros((height, width), bool)
     border[:band] = border[-band:] = border[:, :band] = border[:, -band:] = True
 
-    grain = srgb - blur(srgb, 2.0)
-    # Median of absolute deviations: an object that reaches the border does not count as noise.
-    noise = 1.4826 * float(np.median(np.abs(grain[border])))
+    grain = _deviation((srgb - blur(srgb, 2.0))[border])
     # More noise needs more smoothing before slopes mean anything; 0.9 alone keeps thin parts apart.
-    colour = blur(srgb, 0.9 + min(1.5, 100 * noise))
+    colour = blur(srgb, 0.9 + min(1.5, 100 * grain))
+    noise = _deviation((colour - blur(colour, 4.0))[border])
     slope = np.zeros((height, width), np.float32)
     down = (colour[2:, 1:-1] - colour[:-2, 1:-1]) / 2
     right = (colour[1:-1, 2:] - colour[1:-1, :-2]) / 2
@@ -149,18 +158,26 @@ def make_frame(srgb: Array) -> Frame:
     # The outermost rows have no slope of their own.
     slope[0], slope[-1], slope[:, 0], slope[:, -1] = slope[1], slope[-2], slope[:, 1], slope[:, -2]
 
-    ground = border & (np.abs(colour - _plane_through(colour, border)).max(-1) < max(20 * CODE, 4 * noise))
+    plane = _plane_through(colour, border).astype(np.float32)
+    ground = border & (np.abs(colour - plane).max(-1) < max(20 * CODE, 8 * noise))
     flat = 1.2 * CODE
     if ground.any():
-        flat = max(flat, 4 * 1.4826 * float(np.median(slope[ground])))
+        flat = max(flat, 4 * _deviation(slope[ground]))
     return Frame(
         colour=colour,
         slope=slope,
+        grain=grain,
         noise=noise,
         flat=flat,
         ground=ground,
+        plane=plane,
         is_plain=float(ground.sum()) > 0.3 * float(border.sum()) and flat < 12 * CODE,
     )
+
+
+def _deviation(values: Array) -> float:
+    """Standard deviation from the median of absolute values: an object that reaches the border has no say."""
+    return 1.4826 * float(np.median(np.abs(values)))
 
 
 def _plane_through(colour: Array, border: Array) -> Array:

@@ -42,6 +42,8 @@ _CHANNEL = 2.0
 _SPECK = 0.002
 """Parts below this share of the largest one are specks."""
 _BIT = 5.0
+_SMEAR = 12
+_SMEAR_SHARE = 0.035
 _MARGIN = 24
 _HOLE = 0.002
 """Smallest hole without a depth render, as a share of the object: eyes and highlights are smaller."""
@@ -72,7 +74,7 @@ def segment(srgb: Array, hint: Array | None) -> Matte | None:
     assert region is not None
     scale = srgb.shape[1] / small.shape[1]
     full = _enlarge(region, srgb.shape[:2])
-    return soften(srgb, full, noise=frame.noise, scale=max(scale, 1.0))
+    return soften(srgb, full, noise=frame.grain, scale=max(scale, 1.0))
 
 
 def _find_region(frame: Frame, rough_hint: Array | None) -> tuple[Array | None, float]:
@@ -135,9 +137,11 @@ def _without_pale_rim(frame: Frame, region: Array, hint: Hint | None) -> Array:
     """Takes away faint smears beside the object that are steeper than ground but have its colour."""
     behind = _ground_everywhere(frame, region)
     off = np.abs(frame.colour - behind).max(-1)
-    same = off < max(3 * CODE, 3 * frame.noise)
+    # Compression smears strong colours over their neighbourhood; they stay a small share of what they come from.
+    strong = ndimage.maximum_filter(off, 2 * _SMEAR + 1)
+    same = off < np.maximum(max(3 * CODE, 4 * frame.noise), _SMEAR_SHARE * strong)
     # A little more contrast is allowed to bits that stick out and are thin.
-    pale = off < max(10 * CODE, 5 * frame.noise)
+    pale = off < max(10 * CODE, 6 * frame.noise)
     if hint is not None:
         same &= ~hint.inside
         pale &= hint.distance < 0
@@ -150,7 +154,9 @@ def _without_pale_rim(frame: Frame, region: Array, hint: Hint | None) -> Array:
 def _holes(frame: Frame, region: Array, hint: Hint | None) -> Array:
     """Ground that shows through the object."""
     behind = _ground_everywhere(frame, region)
-    same = np.abs(frame.colour - behind).max(-1) < max(2.5 * CODE, 4 * frame.noise)
+    # Filling in knows local ground, the plane knows a gradient across the frame: a hole fits one of them.
+    off = np.minimum(np.abs(frame.colour - behind).max(-1), np.abs(frame.colour - frame.plane).max(-1))
+    same = off < max(2.5 * CODE, 5 * frame.noise)
     flat = ndimage.binary_opening(region & same & (frame.slope < frame.flat), iterations=2)
     labels, count = ndimage.label(flat)
     if count == 0:

@@ -24,6 +24,7 @@ _DARK = 0.75
 _SHADE = 0.8
 _NEAR = 14
 _WEDGE = 7
+_PLATEAU = 6
 _TINT = 0.13
 
 
@@ -59,7 +60,7 @@ def remove_shadows(
     shade = (colour * behind).sum(-1) / (behind * behind).sum(-1)
     off_hue = np.abs(colour - shade[..., None] * behind).max(-1) / (np.maximum(shade, 0) + 0.06)
     # Coloured light from the object tints its shadow; the darker, the more.
-    tint = np.maximum(5 * CODE, 4 * frame.noise) + _TINT * np.clip(1 - shade, 0, 0.9)
+    tint = max(5 * CODE, 5 * frame.noise) + _TINT * np.clip(1 - shade, 0, 0.9)
     grey = (off_hue < tint) & (shade < 1.02)
     neutral = grey & region
     if hint is not None:
@@ -67,8 +68,11 @@ def remove_shadows(
     soft = (width > max(_SOFT, 1.5 * typical)) | (frame.slope < frame.flat)
     # Between light and dark a shadow is always on its way; a plateau there is a pale part of the object.
     # Inside the dark, a few codes of structure are grain and mirrored light.
-    in_dark = (shade < _SHADE) & (soft | (frame.slope < 4 * frame.flat))
+    in_dark = (shade < _SHADE) & (soft | (frame.slope < min(4 * frame.flat, 6 * CODE)))
     body = neutral & (in_dark | (soft & (frame.slope > 2 * frame.flat)))
+    # A flat dark patch is a shadow next to its slope; further in it may be a dark part that touches it.
+    slope_near = dilate(neutral & soft & (frame.slope > 2 * frame.flat), _PLATEAU)
+    body &= slope_near if hint is None else slope_near | (hint.distance < -hint.tolerance)
     body = _only_shadows(body, shade, region & ~grey, hint)
     core = body & (shade < 0.85)
     fringe = neutral & (shade > 0.88) & (frame.slope < 3 * frame.flat) & dilate(core, _NEAR)
@@ -77,6 +81,7 @@ def remove_shadows(
     open_ground = ~region
     glow = connected(erode(glow | open_ground, 1.5), erode(open_ground, 1.5))
     removed = connected(body | fringe | open_ground | dilate(glow, 1.5), open_ground)
+    removed |= _ground_behind(neutral & (shade > 0.93) & (frame.slope < frame.flat), removed)
     kept = region & ~removed
     if not (core & removed).any():
         return kept
@@ -85,6 +90,12 @@ def remove_shadows(
     thin = kept & ~opened(kept, 3)
     wedge = neutral & (shade < 0.85) & kept & ~opened(kept, _WEDGE)
     return np.asarray(kept & ~(near & (thin | wedge)))
+
+
+def _ground_behind(lit: Array, removed: Array) -> Array:
+    """Open ground that only the shadow had cut off, such as between legs; through channels of some width."""
+    wide = erode(lit | removed, 2)
+    return np.asarray(dilate(connected(wide, wide & removed), 2) & lit)
 
 
 def _only_shadows(body: Array, shade: Array, coloured: Array, hint: Hint | None) -> Array:
