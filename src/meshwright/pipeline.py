@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 import meshwright
-from meshwright.cameras import CameraConfig, CameraSolution, solve_cameras
+from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
 from meshwright.checkpoint import Checkpoints, chain_key
 from meshwright.config import ReconstructConfig
 from meshwright.device import check_vram_available, describe_device, map_threads, pick_device
@@ -341,12 +341,8 @@ def centred(textured: TexturedMesh, cameras: Sequence[Camera]) -> tuple[Textured
     used = textured.mesh.vertices[textured.mesh.faces.ravel()].astype(np.float64)
     middle = (used.min(0) + used.max(0)) / 2
     vertices = (textured.mesh.vertices.astype(np.float64) - middle).astype(np.float32)
-    moved = []
-    for camera in cameras:
-        pose = camera.camera_to_world.copy()
-        pose[:3, 3] -= middle
-        moved.append(replace(camera, camera_to_world=pose))
-    return replace(textured, mesh=replace(textured.mesh, vertices=vertices)), tuple(moved)
+    moved = replace(textured, mesh=replace(textured.mesh, vertices=vertices))
+    return moved, move_cameras(cameras, centre=middle, scale=1.0)
 
 
 def _pictures(source: Path, views: ViewSet, output: Path) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from meshwright import pipeline
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
 from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
-from meshwright.types import Camera, Mesh, Monitor, SilentMonitor, TexturedMesh
+from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh
 
 SMALL = {"quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
 """Settings that run in a few seconds; naming the rig spares the search among 32."""
@@ -219,6 +220,31 @@ def test_inference_of_a_model_runs_it_all(six: Path, tmp_path: Path) -> None:
     document = json.loads((tmp_path / "car" / "quality.json").read_text())
     assert document["model"] == "nvdiffrec"
     assert document["details"]["model"]["refinement"] == "none"
+
+
+@pytest.mark.slow
+def test_views_without_an_object_complete_with_the_reason(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder, mode, value in (("views", "RGB", (126, 126, 126)), ("depth", "L", 0)):
+        (tmp_path / "grey" / folder).mkdir(parents=True)
+        for name in VIEW_NAMES:
+            Image.new(mode, (256, 256), value).save(tmp_path / "grey" / folder / f"{name}.png")
+    result = meshwright.reconstruct(tmp_path / "grey", tmp_path / "out", **SMALL)
+    assert any("Nothing in the frame could be told from the background" in warning for warning in result.warnings)
+    assert result.mesh_glb.is_file()
+
+
+@pytest.mark.slow
+def test_a_zip_gives_the_same_as_its_folder(
+    six: Path, finished: tuple[pipeline.Result, Recorder], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "six.zip", "w") as archive:
+        for file in sorted(six.rglob("*.png")):
+            archive.write(file, file.relative_to(six))
+    result = meshwright.reconstruct(tmp_path / "six.zip", tmp_path / "out", **SMALL)
+    assert (result.folder / "mesh.obj").read_bytes() == (finished[0].folder / "mesh.obj").read_bytes()
+    assert next(file_path for file_path, _ in read_cameras(result.cameras)) == "views/front.png"
 
 
 def test_bad_input_leaves_nothing(tmp_path: Path) -> None:
