@@ -77,8 +77,10 @@ def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
 def _fail(error: MeshwrightError, as_json: bool) -> int:
     if as_json:
         emit("error", code=error.code, message=error.message, hint=error.hint, details=error.details)
+    elif isinstance(error, Cancelled):
+        err.print(str(error), style="bold")
     else:
-        err.print(Text.assemble(("error: ", "bold red"), (error.message.rstrip(), "")))
+        err.print(Text.assemble(("error: ", "bold red"), error.message.rstrip()))
         if error.hint:
             err.print(Text.assemble(("hint:  ", "bold"), error.hint))
     return error.exit_code
