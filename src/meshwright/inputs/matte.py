@@ -24,6 +24,7 @@ _INSIDE = 7.0
 _STEP = 0.5
 _WIDEST = 3.5
 _CRUMB = 0.002
+_PLATEAU = 6
 _CONTRAST = (20 * CODE, 50 * CODE)
 
 
@@ -122,6 +123,7 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
     depths = ndimage.map_coordinates(distance, places, order=1, mode="nearest")
     # In thin parts the line comes out on the other side: stop at the deepest point.
     last = np.maximum(np.argmax(depths + 1e-3 * np.arange(len(steps)), 1), 4)
+    last = _first_plateau(colours, last, noise)
     each = np.arange(len(rows))
     index = np.arange(len(steps))[None]
     pixels = _STEP * scale
@@ -170,6 +172,23 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
         outer=outer,
         contrast=contrast,
     )
+
+
+def _first_plateau(colours: Array, last: Array, noise: float) -> Array:
+    """Where each line [J, T, 3] first rests on a colour other than the ground's, at most at `last` [J].
+
+    A pale rim before a strong colour (piping, a sole) is object: the line must not run through to the strong colour,
+    against which the rim would count as ground.
+    """
+    per_pixel = round(1 / _STEP)
+    contrast = np.abs(colours - colours[:, :3].mean(1, keepdims=True)).max(-1)
+    change = np.full(contrast.shape, np.inf)
+    change[:, :-per_pixel] = np.abs(colours[:, per_pixel:] - colours[:, :-per_pixel]).max(-1)
+    enough = np.maximum(max(_PLATEAU * CODE, 5 * noise), 0.04 * contrast.max(1, keepdims=True))
+    rests = (contrast > enough) & (change < 0.25 * contrast)
+    # Half a pixel further in, the edge's last trace is gone.
+    first = np.where(rests.any(1), rests.argmax(1) + per_pixel // 2, last)
+    return np.asarray(np.clip(first, 4, np.maximum(last, 4)))
 
 
 def _share(colour: Array, outer: Array, inner: Array) -> Array:
