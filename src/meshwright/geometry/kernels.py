@@ -74,6 +74,8 @@ def fuse_kernel(
     trust: wp.array3d(dtype=wp.float32),  # [V, H, W] 0..1
     rows: wp.array2d(dtype=wp.float32),  # [V, 20]
     band: wp.array(dtype=wp.float32),  # [V] how far depth may be wrong, world units
+    slack: wp.array(dtype=wp.float32),  # [V] how far in front of its surface a view still calls nothing empty
+    shell: float,  # how thick a seen surface is solid against other views' objection
     origin: wp.vec3,
     cell: float,
     # In and out:
@@ -81,19 +83,23 @@ def fuse_kernel(
 ):
     """Carve the hull by depth.
 
-    For each view the signed distance behind its depth surface is (z - depth) times the cosine of the surface. The view
-    that sees the point most outside decides; views whose surface faces the same way there, and agree within the band,
-    are averaged with it, which evens out the noise of single views. Views that face another way are never averaged in:
-    they look at the other side of a thin part.
+    For each view the signed distance behind its depth surface is (z - depth) times the cosine of the surface. Where
+    views contradict each other (one sees through what another sees as solid) the nearest surface decides, within
+    `shell` behind it. Views whose surface faces the same way there, and agree within their bands, are averaged, which
+    evens out the noise of single views. Views that face another way are never averaged in: they look at the other side
+    of a thin part.
     """
     i, j, k = wp.tid()
     hull = field[i, j, k]
     if hull < -4.0 * cell:
         return
     p = origin + wp.vec3(float(i), float(j), float(k)) * cell
-    least = wp.float32(1.0e9)
-    least_normal = wp.vec3(0.0, 0.0, 0.0)
-    least_band = wp.float32(0.0)
+    free = wp.float32(1.0e9)
+    free_view = wp.int32(-1)
+    solid = wp.float32(1.0e9)
+    solid_view = wp.int32(-1)
+    deep = wp.float32(1.0e9)
+    deep_view = wp.int32(-1)
     for view in range(rows.shape[0]):
         local = to_camera(rows, view, p)
         z = -local[2]
@@ -103,13 +109,42 @@ def fuse_kernel(
             sample = depth_at(depth, trust, rows, view, x, y)
             if sample[0] > 0.0 and sample[4] > 0.02:
                 n = wp.vec3(sample[1], sample[2], sample[3])
-                distance = (z - sample[0]) * wp.max(view_cosine(n, local), 0.15)
-                if distance < least:
-                    least = distance
-                    least_normal = to_world(rows, view, n)
-                    least_band = band[view]
-    if least > 1.0e8:
-        return
+                distance = (z - sample[0]) * wp.max(view_cosine(n, local), 0.15) + slack[view]
+                if distance < 0.0:
+                    if -distance < free:
+                        free = -distance
+                        free_view = view
+                else:
+                    if distance < deep:
+                        deep = distance
+                        deep_view = view
+                    if distance < solid and sample[4] > 0.6:
+                        solid = distance
+                        solid_view = view
+    value = wp.float32(0.0)
+    reference = wp.int32(-1)
+    if free_view < 0:
+        if deep_view < 0:
+            return
+        value = deep
+        reference = deep_view
+    elif solid_view >= 0 and solid < free and solid < shell:
+        value = solid
+        reference = solid_view
+    else:
+        value = -free
+        reference = free_view
+    local = to_camera(rows, reference, p)
+    z = -local[2]
+    own = depth_at(
+        depth,
+        trust,
+        rows,
+        reference,
+        rows[reference, 12] * local[0] / z + rows[reference, 14],
+        -rows[reference, 13] * local[1] / z + rows[reference, 15],
+    )
+    facing_to = to_world(rows, reference, wp.vec3(own[1], own[2], own[3]))
     total = wp.float32(0.0)
     weight = wp.float32(0.0)
     for view in range(rows.shape[0]):
@@ -122,13 +157,12 @@ def fuse_kernel(
             if sample[0] > 0.0 and sample[4] > 0.02:
                 n = wp.vec3(sample[1], sample[2], sample[3])
                 cosine = view_cosine(n, local)
-                distance = (z - sample[0]) * wp.max(cosine, 0.15)
-                facing = wp.dot(to_world(rows, view, n), least_normal)
-                if facing > 0.5 and distance - least < 2.0 * (band[view] + least_band):
+                distance = (z - sample[0]) * wp.max(cosine, 0.15) + slack[view]
+                facing = wp.dot(to_world(rows, view, n), facing_to)
+                if facing > 0.5 and wp.abs(distance - value) < 2.0 * (band[view] + band[reference]):
                     w = cosine * cosine * sample[4] * facing
                     total += w * distance
                     weight += w
-    value = least
     if weight > 0.0:
         value = total / weight
     field[i, j, k] = wp.min(hull, value)

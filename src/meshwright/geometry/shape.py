@@ -107,11 +107,15 @@ def reconstruct_shape(
     return ShapeResult(mesh=mesh, report=report, warnings=depth.warnings if depth is not None else ())
 
 
+_SHELL_CELLS = 3.0
+
+
 def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str) -> Volume:
     """The hull without what depth says is empty."""
     surface = wp.array(depth.surface, dtype=wp.vec4, device=device)
     trust = wp.array(depth.trust, dtype=wp.float32, device=device)
     band = wp.array(depth.band, dtype=wp.float32, device=device)
+    slack = wp.array(depth.slack, dtype=wp.float32, device=device)
     rows = wp.array(working.rows, dtype=wp.float32, device=device)
     field = wp.array(hull.field, dtype=wp.float32, device=device)
 
@@ -121,50 +125,63 @@ def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str
         wp.launch(
             fuse_kernel,
             dim=part.shape,
-            inputs=[surface, trust, rows, band, wp.vec3(*start), hull.cell],
+            inputs=[surface, trust, rows, band, slack, _SHELL_CELLS * hull.cell, wp.vec3(*start), hull.cell],
             outputs=[part],
             device=device,
         )
 
     over_slabs(launch, hull.field.shape[0], device)
-    return replace(hull, field=field.numpy())
+    return replace(hull, field=_calmed(field.numpy(), hull, depth))
+
+
+def _calmed(field: Array, hull: Volume, depth: PreparedDepth) -> Array:
+    """Contradicting depth leaves crumbs and pits: the carved field is blurred by as much as it is unsure of itself."""
+    unsure = float(np.median(depth.slack[depth.trust.any((1, 2))])) / hull.cell
+    if unsure < 0.1:
+        return field
+    sigma = min(2.0, 0.8 + unsure)
+    reach = 4 * hull.cell
+    blurred = ndimage.gaussian_filter(np.clip(field, -reach, reach), sigma)
+    return np.minimum(blurred, hull.field)
 
 
 _REPAIR_SHRINK = 2
+_REPAIR_ROUNDS = 2
 
 
 def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device: str) -> tuple[Volume, int]:
-    """Put back what carving took from thin parts, so that depth never punches a hole into a silhouette.
+    """Put back what carving took from the silhouettes: rims, and thin parts that depth would punch holes into.
 
-    A ray inside a view's mask that met the hull but no longer meets the carved volume gets a small ball where the
-    carved field is least empty, as far as the hull allows. Returns the volume and how many pixels needed it.
+    A ray inside a view's mask that met the hull but no longer meets the carved volume demands that the field rise
+    where it is least empty, by what it lacks there. The demands are spread over a few voxels and added, never beyond
+    the hull. Returns the volume and how many pixels had lost the object.
     """
 
-    def missing(item: tuple[Camera, Array]) -> Array:
+    def missing(item: tuple[Camera, Array]) -> tuple[Array, Array]:
         camera, mask = item
         small = camera.resized(max(8, camera.width // _REPAIR_SHRINK), max(8, camera.height // _REPAIR_SHRINK))
         rows = ((np.arange(small.height) + 0.5) * camera.height / small.height).astype(int)
         columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
-        inside = ndimage.binary_erosion(mask[np.ix_(rows, columns)] > 0.5, iterations=1)
         carved, full = march(volume, small, device), march(hull, small, device)
-        lost = inside & (carved.entry <= 0) & (full.entry > 0)
-        return np.asarray(carved.best[lost][:, :3])
+        lost = (mask[np.ix_(rows, columns)] > 0.5) & (carved.entry <= 0) & (full.entry > 0)
+        return carved.best[lost][:, :3], -carved.best[lost][:, 3]
 
-    found = map_threads(missing, list(zip(working.cameras, working.masks, strict=True)), device=device)
-    points = np.concatenate(found)
-    if len(points) == 0:
-        return volume, 0
-    field = volume.field.copy()
-    radius = 1.6
-    reach = 2
-    centre = (points - volume.origin) / volume.cell
-    base = np.round(centre).astype(int)
-    span = np.arange(-reach, reach + 1)
-    for offset in np.stack(np.meshgrid(span, span, span, indexing="ij"), -1).reshape(-1, 3):
-        index = base + offset
-        ok = ((index >= 0) & (index < np.array(field.shape))).all(1)
-        index, near = index[ok], centre[ok]
-        ball = ((radius - np.linalg.norm(index - near, axis=1)) * volume.cell).astype(np.float32)
-        place = tuple(index.T)
-        np.maximum.at(field, place, np.minimum(ball, hull.field[place]))
-    return replace(volume, field=field), len(points)
+    pixels = 0
+    for attempt in range(_REPAIR_ROUNDS):
+        found = map_threads(missing, list(zip(working.cameras, working.masks, strict=True)), device=device)
+        points = np.concatenate([point for point, _ in found])
+        if attempt == 0:
+            pixels = len(points)
+        if len(points) == 0:
+            break
+        lack = np.concatenate([value for _, value in found]) + 0.2 * volume.cell
+        demand = np.zeros(volume.field.shape, np.float32)
+        place = tuple(
+            np.clip(np.round((points - volume.origin) / volume.cell).astype(int), 0, np.array(demand.shape) - 1).T
+        )
+        np.maximum.at(demand, place, np.minimum(lack, 8 * volume.cell).astype(np.float32))
+        rise = ndimage.gaussian_filter(ndimage.maximum_filter(demand, 5), 1.2)
+        # Blurring lowers the peak of a lone demand: no point gets less than it lacks.
+        rise = np.maximum(rise, ndimage.maximum_filter(demand, 3))
+        volume = replace(volume, field=np.minimum(volume.field + rise, hull.field))
+    return volume, pixels

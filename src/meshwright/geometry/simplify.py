@@ -82,7 +82,7 @@ def weld_short_edges(vertices: Array, faces: Array) -> tuple[Array, Array]:
         _, group = connected_components(graph, directed=False)
         first = np.full(group.max() + 1, len(vertices), np.int64)
         np.minimum.at(first, group, np.arange(len(vertices)))
-        faces = first[group][faces].astype(np.int32)
+        faces = np.asarray(first[group])[faces].astype(np.int32)
     return vertices, cancel_twins(faces)
 
 
@@ -111,8 +111,8 @@ def cancel_twins(faces: Array) -> Array:
         members = np.flatnonzero(twin == index)
         wanted = members[even[members] == (balance[index] > 0)]
         keep.append(wanted[0])
-    singles = first[count == 1]
-    return faces[np.sort(np.concatenate([singles, np.array(keep, np.int64)]))]
+    chosen = np.sort(np.concatenate([first[count == 1], np.array(keep, np.int64)]))
+    return np.ascontiguousarray(faces[chosen])
 
 
 def is_balanced(faces: Array) -> bool:

@@ -76,7 +76,7 @@ def label_faces(vertices: Array, faces: Array, pairs: Array) -> Array:
         smooth = (mean @ (weight @ smooth)) / total
     allowed = cosine >= np.minimum(LEAST_COSINE, cosine.max(1) - 1e-9)[:, None]
     score = np.where(allowed, 0.35 * cosine + 0.65 * smooth, -10.0)
-    labels = score.argmax(1)
+    labels: Array = score.argmax(1)
     random = np.random.default_rng(0)
     for _ in range(STEPS):
         votes = graph @ np.eye(6)[labels]

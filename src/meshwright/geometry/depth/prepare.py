@@ -26,6 +26,10 @@ _MISFIT = 0.06
 """A render whose rows miss the hull by more than this share of the object's size means something else: left out."""
 
 
+_EXPECTED_MISFIT = 0.006
+"""Renders that are consistent with their silhouettes miss the hull's touching points by up to this (object sides)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedDepth:
     """Depth as the fusion kernel takes it.
@@ -34,6 +38,8 @@ class PreparedDepth:
         surface: z (0 where unknown) and the normal in camera axes, float32 [V, H, W, 4].
         trust: float32 [V, H, W], 0..1: low beside depth edges and on grazing surface.
         band: How far each view's depth may be off, world units, float32 [V].
+        slack: How far in front of its surface each view still leaves the hull alone, world units, float32 [V]: above 0
+            only for renders that contradict the silhouettes.
         report: JSON-able: registration, kind, affine and misfit of each view.
         warnings: Plain sentences.
     """
@@ -41,6 +47,7 @@ class PreparedDepth:
     surface: Array
     trust: Array
     band: Array
+    slack: Array
     report: list[dict[str, object]]
     warnings: tuple[str, ...]
 
@@ -62,7 +69,7 @@ def prepare_depth(
     if all(view.depth is None for view in views):
         return None
 
-    def lay(item: tuple[View, Camera, Array, Array]) -> tuple[LaidDepth, Registration, Extremes] | None:
+    def lay(item: tuple[View, Camera, Array, Array]) -> _Laid | None:
         view, camera, outline, mask = item
         if view.depth is None or not view.depth.valid.any():
             return None
@@ -77,7 +84,8 @@ def prepare_depth(
         columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
         picked = np.ix_(rows, columns)
         laid = LaidDepth(camera=camera, values=values, valid=valid)
-        return laid, registration, extremes(values[picked], valid[picked], entry)
+        touching = extremes(values[picked], valid[picked], entry)
+        return _Laid(depth=laid, registration=registration, touching=touching)
 
     items = list(zip(views, working.cameras, working.outline, working.masks, strict=True))
     laid = map_threads(lay, items, device=device)
@@ -104,9 +112,9 @@ def prepare_depth(
     free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
     if free and len(free) == len(kept):
         final = agree(
-            [_laid(laid, i)[0] for i in kept],
+            [_laid(laid, i).depth for i in kept],
             [_meaning(meanings, i) for i in kept],
-            [_laid(laid, i)[2] for i in kept],
+            [_laid(laid, i).touching for i in kept],
             size=size,
         )
         if rig_frame:
@@ -117,9 +125,11 @@ def prepare_depth(
     surface = np.zeros((len(views), height, width, 4), np.float32)
     trust = np.zeros((len(views), height, width), np.float32)
     band = np.full(len(views), 1e-3 * size, np.float32)
+    slack = np.zeros(len(views), np.float32)
 
     def finish(index: int) -> None:
-        render, registration, _ = _laid(laid, index)
+        entry = _laid(laid, index)
+        render, registration = entry.depth, entry.registration
         meaning = _meaning(meanings, index)
         depth = views[index].depth
         assert depth is not None
@@ -134,6 +144,7 @@ def prepare_depth(
         slot[..., 1:], sure = _normals(z, render.valid, render.camera)
         trust[index, : z.shape[0], : z.shape[1]] = sure
         band[index] = max(1e-3 * size, 0.5 * step, 0.5 * meaning.error)
+        slack[index] = max(0.0, meaning.error - _EXPECTED_MISFIT * size)
         report.append(
             {
                 "view": views[index].name,
@@ -150,16 +161,23 @@ def prepare_depth(
     map_threads(finish, kept, device=device)
     order = {view.name: i for i, view in enumerate(views)}
     report.sort(key=lambda row: order[str(row["view"])])
-    return PreparedDepth(surface=surface, trust=trust, band=band, report=report, warnings=tuple(warnings))
+    return PreparedDepth(surface=surface, trust=trust, band=band, slack=slack, report=report, warnings=tuple(warnings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Laid:
+    """A depth render on its picture, and where its rows and columns touch the hull."""
+
+    depth: LaidDepth
+    registration: Registration
+    touching: Extremes
 
 
 def _known_unit(view: View) -> bool:
     return view.depth is not None and view.depth.kind is DepthKind.METRIC and view.depth.unit is not None
 
 
-def _laid(
-    laid: Sequence[tuple[LaidDepth, Registration, Extremes] | None], index: int
-) -> tuple[LaidDepth, Registration, Extremes]:
+def _laid(laid: Sequence[_Laid | None], index: int) -> _Laid:
     entry = laid[index]
     assert entry is not None
     return entry
@@ -173,7 +191,7 @@ def _meaning(meanings: Sequence[DepthMeaning | None], index: int) -> DepthMeanin
 
 def _meanings(
     views: Sequence[View],
-    laid: Sequence[tuple[LaidDepth, Registration, Extremes] | None],
+    laid: Sequence[_Laid | None],
     size: float,
     *,
     given_cameras: bool,
@@ -181,23 +199,23 @@ def _meanings(
 ) -> list[DepthMeaning | None]:
     """First meaning of every render: metric ones share a unit, the others are explained by the hull."""
     metric = [i for i, v in enumerate(views) if laid[i] is not None and v.depth and v.depth.kind is DepthKind.METRIC]
-    others = [None if i in metric or entry is None else entry[2] for i, entry in enumerate(laid)]
+    others = [None if i in metric or entry is None else entry.touching for i, entry in enumerate(laid)]
     kinds = [DepthKind.AUTO if v.depth is None or i in metric else v.depth.kind for i, v in enumerate(views)]
     meanings = explain(others, kinds)
     if metric:
-        unit = metric_unit([_laid(laid, i)[2] for i in metric])
+        unit = metric_unit([_laid(laid, i).touching for i in metric])
         for index in metric:
             depth = views[index].depth
             assert depth is not None
             a = depth.unit if given_cameras and depth.unit is not None else unit
-            data = _laid(laid, index)[2]
+            data = _laid(laid, index).touching
             error = float(np.median(np.abs(a * data.low - data.z))) if len(data.z) else 0.0
             meanings[index] = DepthMeaning(kind=DepthKind.METRIC, a=a, b=0.0, error=error)
         worst = max((_meaning(meanings, i).error for i in metric), default=0.0)
         if worst > 0.5 * _MISFIT * size and not given_cameras:
             # 16 bits do not make depth metric: let the hull say what it is.
             fallback = explain(
-                [_laid(laid, i)[2] if i in metric else None for i in range(len(views))],
+                [_laid(laid, i).touching if i in metric else None for i in range(len(views))],
                 [DepthKind.AUTO] * len(views),
             )
             for index in metric:
