@@ -224,7 +224,13 @@ def _focal_from_angle(values: Mapping[str, Any], key: str, pixels: int) -> float
     return pixels / (2 * math.tan(angle / 2))
 
 
-def write_cameras(path: Path, cameras: Sequence[Camera], file_paths: Sequence[str]) -> None:
+def write_cameras(
+    path: Path,
+    cameras: Sequence[Camera],
+    file_paths: Sequence[str],
+    *,
+    depth_paths: Sequence[str | None] | None = None,
+) -> None:
     """Write cameras in the NeRF-synthetic form, with `fl_x, fl_y, cx, cy, w, h` in every frame.
 
     `camera_angle_x` stands at the top when all cameras share it (to a millionth), else in each frame, so that plain
@@ -234,19 +240,22 @@ def write_cameras(path: Path, cameras: Sequence[Camera], file_paths: Sequence[st
         path: Where to write; its folder must exist. The file appears whole or not at all.
         cameras: What to write.
         file_paths: One per camera, relative to the file's folder.
+        depth_paths: Likewise for depth renders (`depth_file_path` in the frame), None where a frame has none.
 
     Raises:
         CameraError: counts differ.
         OutputError: the file cannot be written.
     """
-    if len(cameras) != len(file_paths):
-        raise CameraError(f"{len(cameras)} cameras but {len(file_paths)} file names.")
+    depth = [None] * len(cameras) if depth_paths is None else list(depth_paths)
+    if not len(cameras) == len(file_paths) == len(depth):
+        raise CameraError(f"{len(cameras)} cameras but {len(file_paths)} file names and {len(depth)} depth names.")
     angles = [2 * math.atan(camera.width / (2 * camera.fl_x)) for camera in cameras]
     shared = bool(angles) and max(angles) - min(angles) < 1e-6
     document: dict[str, object] = {"camera_angle_x": angles[0]} if shared else {}
     document["frames"] = [
         {
             "file_path": file_path,
+            **({} if depth_path is None else {"depth_file_path": depth_path}),
             **({} if shared else {"camera_angle_x": angle}),
             "fl_x": float(camera.fl_x),
             "fl_y": float(camera.fl_y),
@@ -256,7 +265,7 @@ def write_cameras(path: Path, cameras: Sequence[Camera], file_paths: Sequence[st
             "h": int(camera.height),
             "transform_matrix": np.asarray(camera.camera_to_world, np.float64).tolist(),
         }
-        for camera, file_path, angle in zip(cameras, file_paths, angles, strict=True)
+        for camera, file_path, depth_path, angle in zip(cameras, file_paths, depth, angles, strict=True)
     ]
     partial = path.with_name(f".{path.name}.partial")
     try:

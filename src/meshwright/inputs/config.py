@@ -32,8 +32,8 @@ class InputConfig:
     """Largest sum of six views and six depth renders."""
     max_set_mb: float = 2000.0
     """Largest sum of a posed image set (NeRF format)."""
-    max_pixels: int = 67_108_864
-    """Largest width * height of one image (8192 * 8192)."""
+    max_pixels: int = 16_777_216
+    """Largest width * height of one image (4096 * 4096): six decoded views of that size take about 3 GB."""
     cameras: Path | None = None
     """Camera JSON (NeRF-synthetic form) to use with six views instead of finding the cameras."""
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from meshwright.errors import FileFault, InputFilesError
 
-__all__ = ["BadFileError", "Faults"]
+__all__ = ["BadFileError", "Faults", "shown"]
+
+
+def shown(name: str) -> str:
+    """A file name that is safe to print: control characters and broken encodings as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
 
 
 class BadFileError(Exception):
@@ -24,7 +29,7 @@ class Faults:
 
     def add(self, file: str, code: str, message: str) -> None:
         """Note one fault; `file` is the name as the user knows it."""
-        self.found.append(FileFault(file=file, code=code, message=message))
+        self.found.append(FileFault(file=shown(file), code=code, message=message))
 
     def add_error(self, file: str, error: BadFileError) -> None:
         """Note what a judging function raised."""

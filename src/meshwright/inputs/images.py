@@ -20,7 +20,7 @@ from PIL import Image, ImageFile, PngImagePlugin
 from meshwright.inputs.faults import BadFileError
 from meshwright.types import Array
 
-__all__ = ["MIN_SIDE", "Picture", "decode_png", "linear_to_srgb", "srgb_to_linear"]
+__all__ = ["MIN_SIDE", "Picture", "decode_png"]
 
 MIN_SIDE = 16
 """Smallest usable width and height in pixels."""
@@ -62,18 +62,6 @@ class Picture:
     bits: Literal[8, 16]
 
 
-def srgb_to_linear(values: Array) -> Array:
-    """sRGB-encoded values in [0, 1] to linear light (IEC 61966-2-1), float32."""
-    values = np.asarray(values, np.float32)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def linear_to_srgb(values: Array) -> Array:
-    """Linear light to sRGB-encoded values in [0, 1], float32; clipped to that range."""
-    values = np.clip(np.asarray(values, np.float32), 0, 1)
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055).astype(np.float32)
-
-
 def decode_png(data: bytes, *, max_pixels: int) -> Picture:
     """Judge the bytes of a file and decode them.
 
@@ -91,7 +79,8 @@ def decode_png(data: bytes, *, max_pixels: int) -> Picture:
         plain = np.asarray(_load(image).convert("RGBA"))
         has_alpha = transparency is not None
         return Picture(colour=plain[..., :3], alpha=plain[..., 3] if has_alpha else None, bits=8)
-    pixels = np.asarray(_load(image.convert("L") if image.mode == "1" else image))
+    loaded = _load(image)
+    pixels = np.asarray(loaded.convert("L") if loaded.mode == "1" else loaded)
     if pixels.ndim == 2:
         return Picture(colour=pixels[..., None], alpha=None, bits=8)
     channels = pixels.shape[-1]

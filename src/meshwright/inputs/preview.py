@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from meshwright.colour import linear_to_srgb
 from meshwright.errors import OutputError
-from meshwright.inputs.images import linear_to_srgb
 from meshwright.types import Array, View, ViewSet
 
 __all__ = ["write_masks"]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from meshwright.colour import srgb_to_linear
 from meshwright.device import map_threads
 from meshwright.errors import CameraError
 from meshwright.inputs.config import InputConfig
 from meshwright.inputs.depth import decide_kind, read_depth
 from meshwright.inputs.faults import BadFileError, Faults
 from meshwright.inputs.folder import find_six
-from meshwright.inputs.images import Picture, decode_png, srgb_to_linear
+from meshwright.inputs.images import Picture, decode_png
 from meshwright.inputs.masks import Silhouette, find_silhouette
 from meshwright.inputs.names import read_name
 from meshwright.inputs.nerf import find_posed, is_posed
@@ -27,6 +28,8 @@ __all__ = ["read_inputs"]
 _BLANK_WARNING = (
     "Nothing in the frame could be told from the background in any view: the whole frame counts as the object."
 )
+_MOST_JUDGED = 24
+"""With more files than this their number is what is wrong, and decoding them all would only take time."""
 _BLANK_HINT = "Photograph the object on a plain background, give PNGs with an alpha channel, or add depth renders."
 
 
@@ -58,10 +61,13 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
 def _read_six(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
     faults = Faults()
     found = find_six(source, depth_source, faults)
+    files_found = [*found.all_views.values(), *found.all_depth.values()]
+    _check_total(files_found, source.label, config.max_total_mb, faults)
+    if len(files_found) > _MOST_JUDGED:
+        faults.raise_if_any()
     # Every image is decoded even when names or counts are wrong: one round of mending should be enough.
     pictures = _decode_all(found.all_views, config, faults)
     depth_pictures = _decode_all(found.all_depth, config, faults)
-    _check_total([*found.all_views.values(), *found.all_depth.values()], source.label, config.max_total_mb, faults)
     depth_maps = _read_depth(depth_pictures, config, faults)
     faults.raise_if_any()
     files = {view: name for view, (name, _) in found.views.items()}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from meshwright.errors import FileFault, InputFilesError
 from meshwright.inputs.config import InputConfig
-from meshwright.inputs.faults import BadFileError
+from meshwright.inputs.faults import BadFileError, shown
 
 __all__ = ["Blob", "Source", "is_ignored", "list_folder", "megabytes", "open_source", "read_limited"]
 
@@ -92,7 +92,7 @@ def open_source(path: Path, config: InputConfig) -> Iterator[Source]:
     Raises:
         InputFilesError: it is not there, is neither, or the ZIP is damaged, hostile or encrypted.
     """
-    label = path.name or str(path)
+    label = shown(path.name or str(path))
     try:
         info = path.stat()
     except OSError as error:
@@ -128,9 +128,11 @@ def list_folder(root: Path) -> dict[str, Blob]:
         folder, prefix, level = pending.pop()
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: natural_key(entry.name))
-        except OSError as error:
-            fault = FileFault(file=prefix or root.name, code="input.unreadable", message="the folder cannot be listed")
-            raise InputFilesError([fault]) from error
+        except OSError as failure:
+            fault = FileFault(
+                file=shown(prefix) or root.name, code="input.unreadable", message="the folder cannot be listed"
+            )
+            raise InputFilesError([fault]) from failure
         for entry in entries:
             relative = f"{prefix}{entry.name}"
             if is_ignored(relative):
@@ -140,9 +142,15 @@ def list_folder(root: Path) -> dict[str, Blob]:
                 if level < _DEPTH_OF_TREE:
                     pending.append((Path(entry.path), f"{relative}/", level + 1))
                 continue
-            found[relative] = _blob_on_disk(Path(entry.path))
+            if relative.isprintable():
+                found[relative] = _blob_on_disk(Path(entry.path))
+            else:
+                error = BadFileError("input.bad_name", "its name holds characters that are no text; rename it")
+                found[relative] = Blob(size=0, read=lambda _: b"", fault=error)
         if len(found) > _MOST_FILES:
-            fault = FileFault(file=root.name, code="input.too_many_files", message=f"over {_MOST_FILES} files in it")
+            fault = FileFault(
+                file=shown(root.name), code="input.too_many_files", message=f"over {_MOST_FILES} files in it"
+            )
             raise InputFilesError([fault], hint="Give the folder that holds the views.")
     return found
 
