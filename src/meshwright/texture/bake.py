@@ -98,9 +98,10 @@ def bake_texture(
     judged, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
     monitor.check()
     rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
-    share = choose_views(graph, rating, config.change)
+    shown = np.stack([s[2] for s in sights])
+    share = choose_views(graph, rating, shown, config.change, device=device)
     monitor.check()
-    coarse, base = blend_base(graph, rating, share, np.stack([s[2] for s in sights]), config.coarse)
+    coarse, base = blend_base(graph, rating, share, shown, config.coarse)
     monitor.check()
 
     loader = TexelLoader(texels, graph, share, device=device)
@@ -134,5 +135,7 @@ def strength_of(grade: Array) -> Array:
 def lookup(field: Array, faces: Array, face: Array, bary: Array) -> Array:
     """Values [M, C] of a vertex field [G, C] at points on faces."""
     corners = faces[face]
-    values: Array = sum(bary[:, i, None] * field[corners[:, i]] for i in range(3))
+    values = np.zeros((len(face), field.shape[1]), np.float32)
+    for i in range(3):
+        values += bary[:, i, None] * field[corners[:, i]]
     return values

@@ -5,6 +5,7 @@ Letters: V views, M texels, G vertices of the surface graph, T side of the textu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class TexelLoader:
         self._zero = wp.zeros(len(graph.mesh.vertices), dtype=wp.vec3, device=device)
         parts = 1 if device != "cpu" else 4 * cpu_threads()
         bounds = np.linspace(0, self.count, parts + 1).astype(int)
-        self._parts = [slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True) if b > a]
+        self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds) if b > a]
         self._texels = [
             [
                 wp.array(texels.position[part], dtype=wp.vec3, device=device, copy=False),

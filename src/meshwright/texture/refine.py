@@ -8,6 +8,7 @@ Source: Irani and Peleg, "Improving resolution by image registration", CVGIP 199
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def back_project(
         for v, f in zip(views, fragments, strict=True)
     ]
 
-    def residual(i: int, texture: Any) -> Any:
+    def residual(texture: Any, i: int) -> Any:
         face_id, bary, use = prepared[i]
         out = wp.empty(face_id.shape, dtype=wp.vec3, device=device)
         inputs = [face_id, bary, uv, uv_faces, texture, views[i].image, use]
@@ -69,7 +70,7 @@ def back_project(
     for _ in range(rounds):
         monitor.check()
         texture = wp.array(fill_picture(texels, colour), dtype=wp.vec3, device=device)
-        images = map_threads(lambda i, t=texture: residual(i, t), range(len(views)), device=device)
+        images = map_threads(partial(residual, texture), range(len(views)), device=device)
         step = loader.gather(views, images, None).detail
         colour = np.clip(colour + strength[:, None] * step, 0.0, 1.0)
     return colour

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix, diags
+from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import LinearOperator, cg
+from scipy.spatial import cKDTree
 
 from meshwright.types import Array, Mesh
 
@@ -19,6 +21,8 @@ __all__ = ["SurfaceGraph", "build_graph"]
 
 LEAST_FACES = 30_000
 """Below so many the faces are split: decisions need places to be made at."""
+TURN = 0.03
+"""A turn by 60 degrees is as far as so many extents, when the nearest place along the surface is looked for."""
 TINY = 1e-4
 """Pull towards the mean in `SurfaceGraph.settle`: decides only where a whole piece has no data."""
 
@@ -50,6 +54,43 @@ class SurfaceGraph:
         for _ in range(max(steps, 1)):
             field = self.mean @ field
         return field
+
+    def links(self) -> tuple[Array, Array, Array, Array]:
+        """Directed links between neighbours, sorted by the vertex they point at.
+
+        Returns:
+            First link of each vertex int32 [G + 1]; source, target and opposite link, int32 [L].
+        """
+        count = self.mean.shape[0]
+        table = self.mean.tocoo()
+        other = table.row != table.col
+        target, source = table.row[other].astype(np.int64), table.col[other].astype(np.int64)
+        order = np.lexsort((source, target))
+        target, source = target[order], source[order]
+        # Sorted by (source, target) the same pairs come in the order of their opposites.
+        reverse = np.empty(len(source), np.int32)
+        reverse[np.lexsort((target, source))] = np.arange(len(source))
+        begin = np.searchsorted(target, np.arange(count + 1))
+        return begin.astype(np.int32), source.astype(np.int32), target.astype(np.int32), reverse
+
+    def nearest_of(self, chosen: Array) -> Array:
+        """For each vertex the nearest of the chosen ones (bool [G], at least one) along the surface, int64 [G].
+
+        Turning costs: around a sharp rim things look different. A piece of the surface without a chosen vertex takes the nearest in space.
+        """
+        links = self.mean.tocoo()
+        vertices = self.mesh.vertices
+        turn = np.linalg.norm(self.normals[links.row] - self.normals[links.col], axis=1)
+        length = np.linalg.norm(vertices[links.row] - vertices[links.col], axis=1)
+        length += TURN * self.extent * turn + 1e-9
+        graph = csr_matrix((length, (links.row, links.col)), shape=links.shape)
+        sources = np.flatnonzero(chosen)
+        far, _, origin = dijkstra(graph, indices=sources, min_only=True, return_predecessors=True)
+        lost = ~np.isfinite(far)
+        if lost.any():
+            origin[lost] = sources[cKDTree(vertices[sources]).query(vertices[lost])[1]]
+        result: Array = origin.astype(np.int64)
+        return result
 
     def settle(self, field: Array, weight: Array) -> Array:
         """Continue a field [G, C] from where its weight [G] is high to where it is low, as a membrane would hang.
