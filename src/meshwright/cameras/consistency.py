@@ -11,6 +11,7 @@ Circular Motion", PAMI 2007, with signed distances in place of counts.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from meshwright._warp import wp
+from meshwright.cameras.kernels import search_kernel, value_kernel
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.types import Array, Camera
 
@@ -98,7 +101,12 @@ class CameraParameters:
 
     def axes(self, view: int) -> Array:
         """World-to-camera rotation with the turn applied, [3, 3]."""
-        return np.asarray(Rotation.from_rotvec(self.turn[view]).as_matrix() @ self.rotation[view])
+        return np.asarray(self._turned[view])
+
+    @functools.cached_property
+    def _turned(self) -> Array:
+        # Once for all views: making a rotation takes longer than projecting a few hundred points with it.
+        return np.asarray(Rotation.from_rotvec(self.turn).as_matrix() @ self.rotation)
 
     def depth_of_pivot(self, view: int) -> float:
         """Distance with the common perspective correction applied."""
@@ -110,12 +118,13 @@ class CameraParameters:
 
     def project(self, view: int, points: Array) -> Array:
         """World points [..., 3] to (u, v) [..., 2]."""
-        local = (points - self.pivot) @ self.axes(view).T
-        z = self.depth_of_pivot(view) - local[..., 2]
-        focal = self.focal_of(view) * np.array([1.0, self.aspect[view]])
-        return np.asarray(
-            (local[..., :2] + self.shift[view]) * focal / z[..., None] + self.principal[view] + self.offset[view]
-        )
+        # One matrix product over flat rows: NumPy would do one small product per leading index otherwise.
+        x, y, z = self.axes(view) @ (points.reshape(-1, 3) - self.pivot).T
+        focal = self.focal_of(view) / (self.depth_of_pivot(view) - z)
+        right, up = self.shift[view]
+        centre = self.principal[view] + self.offset[view]
+        uv = np.stack([(x + right) * focal + centre[0], (y + up) * focal * self.aspect[view] + centre[1]], -1)
+        return uv.reshape(*points.shape[:-1], 2)
 
     def unproject(self, view: int, uv: Array, z: Array) -> Array:
         """(u, v) [..., 2] at depth z [...] to world points [..., 3]."""
@@ -169,67 +178,96 @@ class Grazing:
     value: Array
 
 
-def _least(
-    parameters: CameraParameters, silhouettes: Sequence[Silhouette], view: int, points: Array
-) -> tuple[Array, Array]:
-    """The smallest signed distance over all views but `view`, and whose it is."""
-    best = np.full(points.shape[:-1], np.inf)
-    judge = np.full(points.shape[:-1], -1, dtype=np.int64)
-    for other, silhouette in enumerate(silhouettes):
-        if other == view:
-            continue
-        distance = silhouette.sample(parameters.project(other, points))
-        closer = distance < best
-        best = np.where(closer, distance, best)
-        judge = np.where(closer, other, judge)
-    return best, judge
+def camera_rows(parameters: CameraParameters) -> Array:
+    """What the kernels need of each camera, float32 [V, 16].
+
+    0-8 world-to-camera rotation row by row; 9-10 shift; 11 depth of the pivot; 12-13 focal lengths in half widths;
+    14-15 principal point with the offset.
+    """
+    rows = np.zeros((len(parameters.focal), 16), np.float32)
+    for view, row in enumerate(rows):
+        row[:9] = parameters.axes(view).reshape(-1)
+        row[9:11] = parameters.shift[view]
+        row[11] = parameters.depth_of_pivot(view)
+        focal = parameters.focal_of(view)
+        row[12:14] = focal, focal * parameters.aspect[view]
+        row[14:16] = parameters.principal[view] + parameters.offset[view]
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stack:
+    """Silhouettes as the kernels see them; `owner` int32 [N] and `contour` float32 [N, 2] over all views."""
+
+    distance: wp.array
+    sizes: wp.array
+    owner: Array
+    contour: Array
+
+
+@functools.lru_cache(maxsize=16)
+def _stacked(silhouettes: tuple[Silhouette, ...]) -> _Stack:
+    height = max(s.distance.shape[0] for s in silhouettes)
+    width = max(s.distance.shape[1] for s in silhouettes)
+    stack = np.zeros((len(silhouettes), height, width), np.float32)
+    for slot, silhouette in zip(stack, silhouettes, strict=True):
+        slot[: silhouette.distance.shape[0], : silhouette.distance.shape[1]] = silhouette.distance
+    sizes = np.array([s.distance.shape[::-1] for s in silhouettes], np.int32)
+    return _Stack(
+        distance=wp.array(stack, dtype=wp.float32, device="cpu"),
+        sizes=wp.array(sizes, dtype=wp.vec2i, device="cpu"),
+        owner=np.repeat(np.arange(len(silhouettes), dtype=np.int32), [len(s.contour) for s in silhouettes]),
+        contour=np.concatenate([s.contour for s in silhouettes]).astype(np.float32),
+    )
 
 
 def grazing_points(
     parameters: CameraParameters, silhouettes: Sequence[Silhouette], *, steps: int = 64, refinements: int = 2
 ) -> Grazing:
     """Search every contour ray for its most inner point: evenly first, then finer around the best."""
-    views, uvs, zs, judges, values = [], [], [], [], []
-    for view, silhouette in enumerate(silhouettes):
-        uv = silhouette.contour
-        centre, reach = parameters.depth_of_pivot(view), parameters.radius
-        z = np.broadcast_to(np.linspace(centre - reach, centre + reach, steps), (len(uv), steps))
-        spacing = 2 * reach / (steps - 1)
-        for _ in range(refinements + 1):
-            least, judge = _least(parameters, silhouettes, view, parameters.unproject(view, uv[:, None, :], z))
-            best = least.argmax(1)
-            rows = np.arange(len(uv))
-            chosen, value, by = z[rows, best], least[rows, best], judge[rows, best]
-            z = chosen[:, None] + np.linspace(-1, 1, 9) * spacing
-            spacing /= 4
-        views.append(np.full(len(uv), view))
-        uvs.append(uv)
-        zs.append(chosen)
-        judges.append(by)
-        values.append(value)
-    return Grazing(
-        view=np.concatenate(views),
-        uv=np.concatenate(uvs),
-        z=np.concatenate(zs),
-        judge=np.concatenate(judges),
-        value=np.concatenate(values),
+    stack = _stacked(tuple(silhouettes))
+    count = len(stack.owner)
+    z, value = np.empty(count, np.float32), np.empty(count, np.float32)
+    judge = np.empty(count, np.int32)
+    wp.launch(
+        search_kernel,
+        dim=count,
+        inputs=[
+            stack.distance,
+            stack.sizes,
+            camera_rows(parameters),
+            stack.owner,
+            stack.contour,
+            parameters.radius,
+            steps,
+            refinements,
+        ],
+        outputs=[z, judge, value],
+        device="cpu",
     )
+    return Grazing(view=stack.owner, uv=stack.contour, z=z, judge=judge, value=value.astype(np.float64))
 
 
 def grazing_values(
     grazing: Grazing, of_view: CameraParameters, of_judge: CameraParameters, silhouettes: Sequence[Silhouette]
 ) -> Array:
     """The judges' values [N] of the same points when contour rays follow `of_view` and judges follow `of_judge`."""
-    values = np.empty(len(grazing.view))
-    for view in range(len(silhouettes)):
-        mine = grazing.view == view
-        if not mine.any():
-            continue
-        points = of_view.unproject(view, grazing.uv[mine], grazing.z[mine])
-        judges = grazing.judge[mine]
-        result = np.empty(len(points))
-        for judge in np.unique(judges):
-            his = judges == judge
-            result[his] = silhouettes[judge].sample(of_judge.project(int(judge), points[his]))
-        values[mine] = result
-    return values
+    stack = _stacked(tuple(silhouettes))
+    value = np.empty(len(grazing.view), np.float32)
+    wp.launch(
+        value_kernel,
+        dim=len(value),
+        inputs=[
+            stack.distance,
+            stack.sizes,
+            camera_rows(of_view),
+            camera_rows(of_judge),
+            grazing.view,
+            grazing.uv,
+            grazing.z,
+            grazing.judge,
+        ],
+        outputs=[value],
+        device="cpu",
+    )
+    return value.astype(np.float64)

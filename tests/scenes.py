@@ -1,0 +1,189 @@
+"""Exact scenes: solids whose silhouettes, depth and colours follow from one ray equation each, in float64 NumPy.
+
+No mesh, no rasteriser and no voxel: what the tests compare with is worked out independently of the code under test.
+Rays have depth 1 per unit of their parameter, so a hit's parameter is its z along the optical axis.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from meshwright.cameras.rigs import DEFAULT_RIG, Rig, rig_cameras
+from meshwright.types import Array, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
+
+Paint = Callable[[Array], Array]
+"""World points [N, 3] to linear RGB [N, 3]."""
+
+
+class Solid(Protocol):
+    """Anything that a ray enters once and leaves once."""
+
+    def span(self, origin: Array, direction: Array) -> tuple[Array, Array]:
+        """Parameters of entry and exit of rays [..., 3]; inf and -inf where a ray misses."""
+
+    def inside(self, points: Array) -> Array:
+        """Which points [..., 3] lie inside."""
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """Axis-aligned; a sphere where the radii are equal."""
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    radii: tuple[float, float, float] = (0.4, 0.4, 0.4)
+
+    def span(self, origin: Array, direction: Array) -> tuple[Array, Array]:
+        o = (origin - np.array(self.centre)) / np.array(self.radii)
+        d = direction / np.array(self.radii)
+        a, b, c = (d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1
+        root = b * b - a * c
+        hit = root > 0
+        root = np.sqrt(np.where(hit, root, 0))
+        return np.where(hit, (-b - root) / a, np.inf), np.where(hit, (-b + root) / a, -np.inf)
+
+    def inside(self, points: Array) -> Array:
+        return (((points - np.array(self.centre)) / np.array(self.radii)) ** 2).sum(-1) < 1
+
+    @property
+    def volume(self) -> float:
+        return float(4 / 3 * np.pi * np.prod(self.radii))
+
+
+@dataclass(frozen=True)
+class Box:
+    """Axis-aligned."""
+
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+    def span(self, origin: Array, direction: Array) -> tuple[Array, Array]:
+        safe = np.where(np.abs(direction) < 1e-15, 1e-15, direction)
+        one, two = (np.array(self.low) - origin) / safe, (np.array(self.high) - origin) / safe
+        enter, leave = np.minimum(one, two).max(-1), np.maximum(one, two).min(-1)
+        hit = enter < leave
+        return np.where(hit, enter, np.inf), np.where(hit, leave, -np.inf)
+
+    def inside(self, points: Array) -> Array:
+        return ((points > np.array(self.low)) & (points < np.array(self.high))).all(-1)
+
+
+@dataclass(frozen=True)
+class Dented:
+    """A solid with a ball taken out of it: the bowl is seen by depth but, from the side, by no silhouette."""
+
+    whole: Ellipsoid
+    ball: Ellipsoid
+
+    def span(self, origin: Array, direction: Array) -> tuple[Array, Array]:
+        enter, leave = self.whole.span(origin, direction)
+        ball_enter, ball_leave = self.ball.span(origin, direction)
+        # The ball opens the solid's surface, so it hides either the entry or the exit of a ray, never its middle only.
+        opened = (ball_enter <= enter) & (ball_leave > enter)
+        closed = (ball_leave >= leave) & (ball_enter < leave)
+        enter, leave = np.where(opened, ball_leave, enter), np.where(closed, ball_enter, leave)
+        hit = enter < leave
+        return np.where(hit, enter, np.inf), np.where(hit, leave, -np.inf)
+
+    def inside(self, points: Array) -> Array:
+        return self.whole.inside(points) & ~self.ball.inside(points)
+
+
+def rays(camera: Camera, samples: int = 1) -> tuple[Array, Array]:
+    """Origin [3] and directions [H * samples, W * samples, 3] of the rays through evenly spread sub-pixels."""
+    x = (np.arange(camera.width * samples) + 0.5) / samples
+    y = (np.arange(camera.height * samples) + 0.5) / samples
+    pixels = np.stack(np.meshgrid(x, y), -1)
+    return camera.position, camera.unproject(pixels, np.ones(pixels.shape[:2])) - camera.position
+
+
+def entry_depth(solids: Sequence[Solid], camera: Camera, samples: int = 1) -> Array:
+    """z of the first surface, float64 [H * samples, W * samples]; inf on background."""
+    origin, direction = rays(camera, samples)
+    return functools.reduce(np.minimum, [solid.span(origin, direction)[0] for solid in solids])
+
+
+def coverage(solids: Sequence[Solid], camera: Camera, samples: int = 4) -> Array:
+    """Share of each pixel that the solids cover, float32 [H, W], from samples^2 rays."""
+    hit = np.isfinite(entry_depth(solids, camera, samples))
+    shape = (camera.height, samples, camera.width, samples)
+    return hit.reshape(shape).mean((1, 3)).astype(np.float32)
+
+
+def grey(points: Array) -> Array:
+    """One colour everywhere."""
+    return np.full((len(points), 3), 0.4)
+
+
+def picture(solids: Sequence[Solid], camera: Camera, *, paint: Paint = grey, samples: int = 4) -> View:
+    """What the camera sees: colour at pixel centres on white, soft mask, no shading."""
+    z = entry_depth(solids, camera)
+    seen = np.isfinite(z)
+    columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    points = camera.unproject(np.stack([columns, rows], -1)[seen], z[seen])
+    mask = coverage(solids, camera, samples)
+    rgb = np.ones((camera.height, camera.width, 3), np.float32)
+    rgb[mask > 0] = paint(points).mean(0)  # rim pixels whose centre just misses
+    rgb[seen] = paint(points)
+    return View(
+        name=camera.name, rgb=rgb, mask=mask, mask_source=MaskSource.ALPHA, background=np.ones_like(rgb), source=""
+    )
+
+
+def with_depth(
+    view: View, z: Array, kind: DepthKind, *, encode: Callable[[Array], Array], bits: int = 8, unit: float | None = None
+) -> View:
+    """The view with a depth render: `encode` maps z of covered pixels to 0..1, which is then rounded to codes."""
+    valid = np.isfinite(z)
+    codes = 2**bits - 1
+    values = np.zeros(z.shape, np.float32)
+    values[valid] = np.maximum(np.rint(encode(z[valid]) * codes), 1) / codes
+    depth = DepthMap(values=values, valid=valid, step=1 / codes, kind=kind, unit=unit)
+    return replace(view, depth=depth)
+
+
+def disturbed(camera: Camera, scale: float = 1.0, right: float = 0.0, down: float = 0.0) -> Camera:
+    """The camera that sees the picture magnified about its centre and then moved, in shares of the width."""
+    return replace(
+        camera,
+        fl_x=camera.fl_x * scale,
+        fl_y=camera.fl_y * scale,
+        cx=camera.width / 2 + (camera.cx - camera.width / 2) * scale + right * camera.width,
+        cy=camera.height / 2 + (camera.cy - camera.height / 2) * scale + down * camera.width,
+    )
+
+
+def six(width: int, height: int | None = None, rig: Rig = DEFAULT_RIG) -> tuple[Camera, ...]:
+    """Six cameras of a rig for pictures of one size."""
+    return rig_cameras(rig, [(width, height or width)] * 6)
+
+
+def views_of(
+    solids: Sequence[Solid], cameras: Sequence[Camera], *, paint: Paint = grey, samples: int = 4, mirrored: str = ""
+) -> ViewSet:
+    """Pictures from all cameras, one of them flipped left to right if asked for."""
+    views = tuple(picture(solids, camera, paint=paint, samples=samples) for camera in cameras)
+    return ViewSet(views=tuple(view.mirrored() if view.name == mirrored else view for view in views))
+
+
+TOOL = (
+    Box((-0.32, -0.50, -0.48), (0.02, -0.28, 0.48)),
+    Box((0.02, -0.50, 0.10), (0.32, -0.28, 0.34)),
+    Box((-0.32, -0.28, -0.48), (-0.08, 0.50, -0.20)),
+    Box((-0.20, -0.28, 0.16), (0.02, 0.02, 0.48)),
+    Box((-0.08, 0.14, -0.44), (0.26, 0.30, -0.26)),
+    Ellipsoid((0.12, -0.20, -0.14), (0.12, 0.24, 0.16)),
+)
+"""A foot with a toe to its left, a tower at the back, a nose in front, an arm, a belly: no outline has any symmetry.
+The bounding box is centred, its longest side is 1."""
+
+FACE = (
+    Ellipsoid((0.0, 0.0, 0.0), (0.34, 0.5, 0.38)),
+    Ellipsoid((0.0, -0.05, 0.34), (0.1, 0.12, 0.15)),
+    Ellipsoid((0.0, 0.3, -0.3), (0.16, 0.12, 0.16)),
+)
+"""Left and right halves are mirror images; front and back, top and bottom differ."""
