@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+
+import pytest
 
 import meshwright
 
@@ -20,3 +23,50 @@ def test_import_brings_no_heavy_library() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+PUBLIC = {
+    "meshwright": """
+        AVAILABLE_MODELS JobStatus MeshwrightError ModelType Quality ReconstructConfig Result get_model
+        reconstruct
+    """,
+    "meshwright.inputs": "InputConfig read_inputs write_masks",
+    "meshwright.cameras": """
+        CameraConfig CameraSolution DEFAULT_RIG RIGS Rig default_rig move_cameras rig_cameras solve_cameras
+    """,
+    "meshwright.datasets": "create_nerf_dataset validate_nerf_dataset",
+    "meshwright.geometry": "Atlas AtlasConfig ShapeConfig ShapeResult reconstruct_shape simplify unwrap",
+    "meshwright.rendering": """
+        Fragments Picture contact_sheet rasterize_mesh rasterize_views render_coloured render_normals
+        render_textured render_wireframe turntable_cameras
+    """,
+    "meshwright.texture": "TextureConfig bake_texture",
+    "meshwright.models": """
+        AVAILABLE_MODELS BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe
+        bind_recipe get_model
+    """,
+    "meshwright.export": """
+        ExportedFiles encode_png export_result load_textured save_mesh_both_formats validate_mesh_output
+        weld write_atomic write_glb write_obj write_ply write_png
+    """,
+    "meshwright.quality": """
+        Comparison JudgeConfig MeshFacts PreviewFiles QualityReport QualityStatus compare_meshes judge
+        mesh_facts write_previews write_quality_json write_report_html
+    """,
+    "meshwright.synth": "DisturbConfig SynthConfig disturb list_objects write_example",
+    "meshwright.pipeline": "OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
+}
+"""Every public name, by the one path it is imported from. Adding one is a decision; removing one breaks somebody."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_these(name: str) -> None:
+    module = importlib.import_module(name)
+    assert sorted(module.__all__) == PUBLIC[name].split()
+    assert all(hasattr(module, item) for item in module.__all__)
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'paint'"):
+        meshwright.paint  # noqa: B018
+    assert set(meshwright.__all__) <= set(dir(meshwright))

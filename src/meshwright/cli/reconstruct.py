@@ -40,6 +40,9 @@ def reconstruct(
         typer.Option(metavar="METRES", help="Longest side of the object. (default: 1, or as given cameras have it)"),
     ] = None,
     depth_dir: Annotated[Path | None, typer.Option(help="Depth renders, if they do not lie beside the views.")] = None,
+    use_depth: Annotated[
+        bool, typer.Option("--depth/--no-depth", help="Whether depth renders shape the result.")
+    ] = True,
     depth_kind: Annotated[
         DepthKind, typer.Option(help="What depth values mean; auto finds out by agreement with the silhouettes.")
     ] = DepthKind.AUTO,
@@ -75,6 +78,7 @@ def reconstruct(
         "texture_size": texture_size,
         "size": size,
         "depth_dir": depth_dir,
+        "use_depth": use_depth,
         "depth_kind": depth_kind,
         "depth_unit": depth_unit,
         "rig": rig,
