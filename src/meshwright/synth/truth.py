@@ -8,6 +8,7 @@ import numpy as np
 
 from meshwright._warp import wp
 from meshwright.errors import OptionError
+from meshwright.synth import trace_kernel
 from meshwright.synth.field import bounds, pack_solids, paint_numbers
 from meshwright.synth.field_kernel import lattice_kernel, settle_kernel
 from meshwright.synth.paint import pack_decals, pack_paints
@@ -37,6 +38,8 @@ def prepare(item: SynthObject, *, grid: int = 160, seed: int = 0, device: str = 
     own_low, own_high = own.vertices.min(0).astype(float), own.vertices.max(0).astype(float)
     centre, scale = (own_low + own_high) / 2, float(1 / (own_high - own_low).max())
     decals, pixels = pack_decals(item, device)
+    # Pictures are traced in threads, and Warp must not load one module twice at once.
+    wp.load_module(trace_kernel.__name__, device=device)
     scene = Scene(
         solids=solids,
         paints=pack_paints(numbers, seed, device),
