@@ -47,6 +47,9 @@ _COLOUR_TYPES: dict[int, tuple[str, tuple[int, ...]]] = {
 }
 
 
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """A decoded PNG, samples as in the file.
@@ -98,6 +101,8 @@ def _judge_chunks(data: bytes, max_pixels: int) -> tuple[int, int]:
     position = len(_SIGNATURE)
     bits, colour_type = 8, 0
     seen: list[bytes] = []
+    pixels: list[memoryview] = []
+    expected = 0
     while True:
         if position + 8 > len(data):
             raise BadFileError("input.truncated", _truncated(data, seen))
@@ -111,10 +116,13 @@ def _judge_chunks(data: bytes, max_pixels: int) -> tuple[int, int]:
                 raise BadFileError("input.corrupt", "damaged PNG: it does not begin with a header (IHDR)")
             # Checked before the checksum of anything else, and before any decoding.
             bits, colour_type = _judge_header(body, max_pixels)
+            expected = _packed_size(body)
         checksum = zlib.crc32(memoryview(data)[position + 4 : position + 8 + length])
         if checksum != struct.unpack_from(">I", data, end - 4)[0]:
             name = kind.decode("latin-1") if kind.isalpha() else "unknown"
             raise BadFileError("input.corrupt", f"damaged PNG: wrong checksum in its {name} chunk")
+        if kind == b"IDAT":
+            pixels.append(memoryview(data)[position + 8 : position + 8 + length])
         if kind == b"acTL":
             raise BadFileError("input.animated", "an animated PNG; a view is one still picture")
         seen.append(kind)
@@ -125,7 +133,40 @@ def _judge_chunks(data: bytes, max_pixels: int) -> tuple[int, int]:
         raise BadFileError("input.corrupt", "damaged PNG: it holds no pixels (IDAT)")
     if colour_type == 3 and b"PLTE" not in seen:
         raise BadFileError("input.corrupt", "damaged PNG: its palette (PLTE) is missing")
+    _judge_amount(pixels, expected)
     return bits, colour_type
+
+
+def _packed_size(header: bytes) -> int:
+    """Bytes of all rows, each with its filter byte, for a header that makes sense."""
+    width, height, depth, colour_type, _, _, interlace = struct.unpack(">IIBBBBB", header)
+    bits_per_pixel = depth * _CHANNELS[colour_type]
+    # Adam7: first column, first row, column step, row step of its seven passes.
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    total = 0
+    for left, top, right, down in passes if interlace else ((0, 0, 1, 1),):
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits_per_pixel // 8))
+    return total
+
+
+def _judge_amount(pixels: list[memoryview], expected: int) -> None:
+    """Unpack without keeping: Pillow shows missing rows as black and says nothing."""
+    inflater = zlib.decompressobj()
+    found = 0
+    try:
+        for part in pixels:
+            pending = bytes(part)
+            while pending and found <= expected and not inflater.eof:
+                found += len(inflater.decompress(pending, 1 << 20))
+                pending = inflater.unconsumed_tail
+        if not inflater.eof and found < expected:
+            found += len(inflater.flush())
+    except zlib.error as error:
+        raise BadFileError("input.corrupt", "damaged PNG: its pixels cannot be unpacked") from error
+    if found < expected:
+        raise BadFileError("input.truncated", f"damaged PNG: {found * 100 // expected} % of its pixels are there")
 
 
 def _judge_header(body: bytes, max_pixels: int) -> tuple[int, int]:

@@ -100,16 +100,17 @@ def match_names(names: Sequence[str], what: str, folder: str, faults: Faults) ->
             faults.add(name, "input.ambiguous_name", f"the name says {' and '.join(reading.views)}; keep one of them")
         else:
             by_view.setdefault(reading.views[0], []).append(name)
+    missing = [view for view in VIEW_NAMES if view not in by_view] if known else []
     for view, files in by_view.items():
         if len(files) > 1:
-            others = ", ".join(files[:-1])
-            faults.add(files[-1], "input.duplicate_view", f"a second {what} for {view!r}, besides {others}")
+            none_for = f"; there is none for {', '.join(missing)}" if missing else ""
+            message = f"a second {what} for {view!r}, besides {', '.join(files[:-1])}{none_for}"
+            faults.add(files[-1], "input.duplicate_view", message)
     if known:
         for name in names:
             if name not in known:
                 faults.add(name, "input.unknown_view", "the name does not say which view it is, while other names do")
     if len(names) != len(VIEW_NAMES):
-        missing = [view for view in VIEW_NAMES if view not in by_view] if known else []
         tail = f"; missing: {', '.join(missing)}" if missing else ""
         faults.add(folder, "input.count", f"expected 6 {what}s, found {len(names)}{tail}")
     if len(faults.found) > before:
