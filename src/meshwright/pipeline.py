@@ -386,7 +386,8 @@ class _Run:
         """Runs one stage."""
         span = self.plan.span(name)
         self.monitor.check()
-        self.monitor.report(span.start, span.stage.title)
+        if span.end > span.start:  # a stage that takes no time is not worth a word
+            self.monitor.report(span.start, span.stage.title)
         log.info("stage %s", name)
         begun = time.perf_counter()
         value = work(self.plan.monitor(name, self.monitor))
@@ -401,7 +402,9 @@ class _Run:
         kept = self._checkpoints.load(name, self._key, tuple)
         if kept is not None and len(kept) == 2 and isinstance(kept[1], kind):
             self.timings[name] = kept[0]
-            self.monitor.report(self.plan.span(name).start, f"{self.plan.span(name).stage.title}: taken from before")
+            span = self.plan.span(name)
+            if span.end > span.start:
+                self.monitor.report(span.start, f"{span.stage.title}: taken from an earlier run")
             return kept[1]
         value = self.do(name, work)
         self._checkpoints.save(name, self._key, (self.timings[name], value))

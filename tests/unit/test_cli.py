@@ -220,11 +220,11 @@ PLAN = Plan([Stage(name="a", title="First", share=1), Stage(name="b", title="Sec
 
 def test_plain_progress_is_a_line_per_stage(capsys: pytest.CaptureFixture[str]) -> None:
     with console.show_progress(PLAN, as_json=False) as monitor:
-        for percent in (0, 10, 50, 60, 100):
-            monitor.report(percent, "step")
+        for percent, step in ((0, "First"), (10, "step"), (50, "Second: taken from an earlier run"), (100, "Done")):
+            monitor.report(percent, step)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "[  0 %] First\n[ 50 %] Second\n"
+    assert captured.err == "[  0 %] First\n[ 50 %] Second: taken from an earlier run\n"
 
 
 def test_json_progress_is_a_line_per_change(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from meshwright.errors import Cancelled, MeshwrightError
-from meshwright.progress import Plan
+from meshwright.progress import Plan, Stage
 from meshwright.types import Monitor
 
 __all__ = ["emit", "err", "guarded", "out", "show_progress"]
@@ -159,7 +159,7 @@ class _PlainMonitor:
         stage = self.plan.at(percent).stage
         if stage.name != self.stage and percent < 100:
             self.stage = stage.name
-            err.print(f"[{percent:3.0f} %] {stage.title}", markup=False)
+            err.print(f"[{percent:3.0f} %] {_heading(stage, step)}", markup=False)
 
     def check(self) -> None:
         """Stopping comes as a signal."""
@@ -198,19 +198,24 @@ class _LiveMonitor:
                 self.progress.update(task, completed=100, step="")
             if self.total is not None:
                 self.progress.remove_task(self.total)
-            self.tasks[name] = self.progress.add_task(span.stage.title, total=100, step="")
+            self.tasks[name] = self.progress.add_task(_heading(span.stage, step), total=100, step="")
             started = self.progress.tasks[0].start_time
             self.total = self.progress.add_task("[bold]Total", total=100, step="", usual=self.plan.seconds)
             self.progress.tasks[-1].start_time = started
         width = max(span.end - span.start, 1e-9)
         within = 100.0 if percent >= 100 else 100 * (percent - span.start) / width
-        shown = "" if step == span.stage.title or percent >= 100 else step
+        shown = "" if step.startswith(span.stage.title) or percent >= 100 else step
         self.progress.update(self.tasks[name], completed=within, step=shown)
         if self.total is not None:
             self.progress.update(self.total, completed=percent)
 
     def check(self) -> None:
         """Stopping comes as a signal."""
+
+
+def _heading(stage: Stage, step: str) -> str:
+    """The title of a stage, with what its first report adds to it ("... : taken from before")."""
+    return step if step.startswith(stage.title) else stage.title
 
 
 class _TimeColumn(ProgressColumn):
