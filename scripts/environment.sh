@@ -30,8 +30,11 @@ find_python() {
 
 make_venv() {
     local python
-    python=$(find_python) || { apt_install "Python 3.11 or newer was not found" python3 python3-venv; python=$(find_python) ||
-        stop "this system's python3 is older than 3.11. Install a newer one and name it: PYTHON=/path/to/python3.11 $0"; }
+    if ! python=$(find_python); then
+        apt_install "Python 3.11 or newer was not found" python3 python3-venv
+        python=$(find_python) ||
+            stop "this system's python3 is older than 3.11. Install a newer one and name it: PYTHON=/path/to/python3.11 $0"
+    fi
     say "making a virtual environment in .venv with $("$python" --version)"
     rm -rf "$venv"
     if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
@@ -40,22 +43,29 @@ make_venv() {
             "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
     fi
     "$python" -m venv "$venv" || stop "no virtual environment could be made in $venv"
+    printf '%s\n' "$root" > "$venv/.made-in"
 }
 
-# install [EXTRA]: brings .venv in line with pyproject.toml and constraints.txt; quick when nothing has changed.
-install() {
+# A virtual environment works only where it was made.
+venv_works() {
+    [ "$(cat "$venv/.made-in" 2>/dev/null)" = "$root" ] && is_recent "$venv/bin/python" &&
+        "$venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+# set_up [EXTRA]: brings .venv in line with pyproject.toml and constraints.txt; quick when nothing has changed.
+set_up() {
     local extra=${1:-} stamp wanted
-    is_recent "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
+    if ! venv_works; then make_venv; fi
     export PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
     unset PYTHONHOME PYTHONPATH
     stamp=$venv/.meshwright-${extra:-run}
-    wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum; python --version; echo "$root")
-    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum; python --version)
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
     say "installing meshwright${extra:+ with its $extra tools} (the first time takes a few minutes)"
     # torch first and alone: its exact version decides what everything after it may pull in.
-    python -m pip install -q -c "$root/constraints.txt" torch==2.13.0 &&
+    { python -m pip install -q -c "$root/constraints.txt" torch==2.13.0 &&
         python -m pip install -q -c "$root/constraints.txt" setuptools &&
-        python -m pip install -q -c "$root/constraints.txt" --no-build-isolation -e "$root${extra:+[$extra]}" ||
+        python -m pip install -q -c "$root/constraints.txt" --no-build-isolation -e "$root${extra:+[$extra]}"; } ||
         stop "the packages could not be installed; pip's message is above"
     printf '%s\n' "$wanted" > "$stamp"
 }
