@@ -190,7 +190,7 @@ def _linearise(
 
 
 def _shifted(grazing: Grazing, by: Array) -> Grazing:
-    return replace(grazing, z=grazing.z + by)
+    return replace(grazing, z=(grazing.z + by).astype(np.float32))
 
 
 def _refocused(parameters: CameraParameters, by: float) -> CameraParameters:

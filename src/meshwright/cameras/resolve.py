@@ -34,7 +34,7 @@ _FITTED = 28
 """Hypotheses that are calibrated after the first scan."""
 _TIE_FACTOR, _TIE_EXTRA = 1.2, 0.0004
 """Silhouettes do not tell two hypotheses apart when one is at most this much worse (half picture widths)."""
-_COLOUR_VERDICT = 0.93
+_COLOUR_VERDICT = 0.85
 """Colours overrule the plainer of two hypotheses when they disagree by less than this share of its disagreement."""
 _COLOUR_LEAST = 0.0015
 """And when the difference is at least this large (mean squared difference of square-root colours): on a plainly
@@ -86,6 +86,11 @@ def _mirror(items: Sequence[Silhouette], name: str | None) -> list[Silhouette]:
     return [s.mirrored() if view == name else s for view, s in zip(VIEW_NAMES, items, strict=True)]
 
 
+def _variants(items: Sequence[Silhouette]) -> dict[str | None, list[Silhouette]]:
+    """The outlines as they are and with each single view mirrored."""
+    return {name: _mirror(items, name) for name in (None, *VIEW_NAMES)}
+
+
 def _mirror_pictures(items: Sequence[Array], name: str | None) -> list[Array]:
     return [p[:, ::-1] if view == name else p for view, p in zip(VIEW_NAMES, items, strict=True)]
 
@@ -112,11 +117,11 @@ def resolve(
         monitor: Asked to stop between hypotheses.
         rigs: The rigs to choose from; pass one to test only for mirrored views.
     """
-    coarse = [s.thinned(_SCAN_POINTS) for s in silhouettes]
+    coarse = _variants([s.thinned(_SCAN_POINTS) for s in silhouettes])
 
     def first_look(candidate: tuple[Rig, str | None]) -> tuple[float, CameraParameters]:
         monitor.check()
-        outlines = _mirror(coarse, candidate[1])
+        outlines = coarse[candidate[1]]
         looks = []
         for start in _starts(candidate[0], sizes, outlines):
             grazing = grazing_points(start, outlines, steps=40, refinements=1)
@@ -130,24 +135,24 @@ def resolve(
     def fit(index: int) -> Hypothesis:
         monitor.check()
         rig, mirrored = candidates[index]
-        calibration = calibrate(looks[index][1], _mirror(coarse, mirrored), CalibrationConfig(iterations=10))
+        calibration = calibrate(looks[index][1], coarse[mirrored], CalibrationConfig(iterations=10))
         return Hypothesis(rig=rig, mirrored=mirrored, calibration=calibration)
 
     ranking = sorted(map_threads(fit, order), key=lambda h: h.calibration.disagreement)
-    return _decide(ranking, [s.thinned(2 * _SCAN_POINTS) for s in silhouettes], pictures)
+    return _decide(ranking, _variants([s.thinned(2 * _SCAN_POINTS) for s in silhouettes]), pictures)
 
 
-def _decide(ranking: Sequence[Hypothesis], outlines: Sequence[Silhouette], pictures: Sequence[Array]) -> Resolution:
+def _decide(
+    ranking: Sequence[Hypothesis], outlines: dict[str | None, list[Silhouette]], pictures: Sequence[Array]
+) -> Resolution:
     least = ranking[0].calibration.disagreement
     limit = _TIE_FACTOR * least + _TIE_EXTRA
     tied = sorted((h for h in ranking if h.calibration.disagreement <= limit), key=lambda h: h.plainness)
     if len(tied) > 1:
         # Colours are compared on the hulls, so leftovers of the quick fit would decide: converge first.
-        tied = map_threads(lambda h: _converged(h, outlines), tied)
+        tied = map_threads(lambda h: _converged(h, outlines[h.mirrored]), tied)
     colours = [
-        colour_disagreement(
-            h.calibration.parameters, _mirror(outlines, h.mirrored), _mirror_pictures(pictures, h.mirrored)
-        )
+        colour_disagreement(h.calibration.parameters, outlines[h.mirrored], _mirror_pictures(pictures, h.mirrored))
         for h in tied
     ]
     champion = 0
@@ -175,9 +180,7 @@ def _decide(ranking: Sequence[Hypothesis], outlines: Sequence[Silhouette], pictu
 
 
 def _converged(hypothesis: Hypothesis, outlines: Sequence[Silhouette]) -> Hypothesis:
-    calibration = calibrate(
-        hypothesis.calibration.parameters, _mirror(outlines, hypothesis.mirrored), CalibrationConfig(iterations=30)
-    )
+    calibration = calibrate(hypothesis.calibration.parameters, outlines, CalibrationConfig(iterations=30))
     return replace(hypothesis, calibration=calibration)
 
 

@@ -18,7 +18,7 @@ from meshwright.types import Array, View
 __all__ = ["Silhouette", "silhouette_of"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Silhouette:
     """One view's outline.
 
