@@ -73,7 +73,9 @@ def soften(srgb: Array, region: Array, *, noise: float, scale: float) -> Matte:
         box = bounding_box(region, int(6 * scale) + 4)
         soft, foreground[box] = _soften_box(srgb[box], region[box], noise, scale)
         # Faint smears come out as crumbs beside the object.
-        alpha[box] = np.where(dilate(large_parts(soft >= 0.5, _CRUMB), 3 * scale), soft, 0)
+        large = large_parts(soft >= 0.5, _CRUMB)
+        soft[(soft >= 0.5) & ~large] = 0
+        alpha[box] = np.where(dilate(large, 3 * scale), soft, 0)
     background = fill_behind(srgb, (alpha <= 0).astype(np.float32))
     return Matte(alpha=alpha, foreground=foreground, background=background)
 
@@ -146,7 +148,7 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
         return np.asarray(np.clip(np.round((place - steps[0]) / pixels), 0, len(steps) - 1), int)
 
     inner_at = np.minimum(index_of(position + spread / 2), last)
-    inner = sum(colours[each, np.minimum(inner_at + k, last)] for k in range(3)) / 3
+    inner = sum(colours[each, np.minimum(inner_at + k, last)] for k in range(1, 4)) / 3
     outer_at = index_of(position - spread / 2 - scale)
     outer = (colours[each, outer_at] + colours[each, np.maximum(outer_at - 1, 0)]) / 2
     position, spread = measure(inner_at, inner, outer)

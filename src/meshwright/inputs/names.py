@@ -48,7 +48,8 @@ def read_name(name: str, *, skip: int = 0) -> NameReading:
     """
     words = _words(PurePosixPath(name).stem)[skip:]
     views = [_SYNONYMS.get(word, word) for word in words if word in VIEW_NAMES or word in _SYNONYMS]
-    numbers = [int(word) for word in words if word.isdigit()]
+    # Nine digits are enough, and nobody's file name may hold a number that takes minutes to read.
+    numbers = [int(word[-9:]) for word in words if word.isascii() and word.isdigit()]
     return NameReading(
         words=tuple(words),
         views=tuple(dict.fromkeys(views)),
@@ -69,7 +70,7 @@ def _words(stem: str) -> list[str]:
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key under which `view_2` comes before `view_10`."""
     return tuple(
-        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part)
+        (0, int(part[-18:]), "") if part.isascii() and part.isdigit() else (1, 0, part)
         for part in re.split(r"([0-9]+)", name.lower())
         if part
     )
