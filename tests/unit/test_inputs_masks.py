@@ -269,6 +269,7 @@ def test_depth_is_the_last_resort() -> None:
     assert (nothing.source, nothing.code) == (MaskSource.NONE, "input.background")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "with_depth"), [("spot", False), ("spot", True), ("bob", False), ("fox", False), ("banana", False)]
 )
@@ -310,6 +311,7 @@ SHOE_GROUND = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("view", "with_depth"), [*((view, True) for view in VIEW_NAMES), ("front", False), ("left", False)]
 )
