@@ -33,7 +33,8 @@ def simplify(mesh: Mesh, faces: int = 50_000) -> Mesh:
         faces: The most faces the result may have. A mesh under the budget is only cleaned.
     Returns:
         A mesh without unused vertices, degenerate or doubled faces. A closed mesh stays closed, each edge between
-        exactly two faces even after vertices of equal position are merged, in no more pieces than before.
+        exactly two faces even after vertices of equal position are merged. Crumbs that come loose are dropped; only a
+        bridge thinner than the faces of the budget can part a mesh.
     Raises:
         OptionError: The budget is below four faces, or the mesh has none.
         MeshwrightError: A closed mesh could not be kept closed.

@@ -108,11 +108,10 @@ def bake_texture(
     gathered = loader.gather(judged, [v.image for v in judged], list(coarse))
     monitor.check()
     strength = strength_of(gathered.grade)
-    colour = np.clip(
-        lookup(base, graph.mesh.faces, texels.graph_face, texels.graph_bary) + strength[:, None] * gathered.detail,
-        0.0,
-        1.0,
-    )
+    detail = gathered.detail
+    detail *= strength[:, None]
+    detail += lookup(base, graph.mesh.faces, texels.graph_face, texels.graph_bary)
+    colour = np.clip(detail, 0.0, 1.0, out=detail)
     if config.rounds:
         colour = back_project(
             colour, strength, texels, loader, atlas, judged, fragments, config.rounds, monitor, device=device
@@ -134,8 +133,11 @@ def strength_of(grade: Array) -> Array:
 
 def lookup(field: Array, faces: Array, face: Array, bary: Array) -> Array:
     """Values [M, C] of a vertex field [G, C] at points on faces."""
-    corners = faces[face]
     values = np.zeros((len(face), field.shape[1]), np.float32)
-    for i in range(3):
-        values += bary[:, i, None] * field[corners[:, i]]
+    step = 1 << 18  # keeps temporaries small
+    for start in range(0, len(face), step):
+        part = slice(start, start + step)
+        corners = faces[face[part]]
+        for i in range(3):
+            values[part] += bary[part, i, None] * field[corners[:, i]]
     return values

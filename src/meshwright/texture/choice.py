@@ -90,10 +90,12 @@ def find_labels(graph: SurfaceGraph, rating: Array, colour: Array, *, device: st
     costs, first = wp.array(own, dtype=wp.float32, device=device), wp.array(begin, dtype=wp.int32, device=device)
     message, after = (wp.zeros((len(source), few), dtype=wp.float32, device=device) for _ in range(2))
     belief = wp.empty((count, few), dtype=wp.float32, device=device)
-    weights = [SEAM * edge, CONTRAST * edge, 0.5]
+    toll = wp.empty((len(source), few, few), dtype=wp.float32, device=device)
+    inputs = [*fixed[:2], *offers, SEAM * edge, CONTRAST * edge]
+    wp.launch(seam_kernels.toll_kernel, len(source), inputs, [toll], device=device)
     for _ in range(ROUNDS):
         wp.launch(seam_kernels.belief_kernel, (count, few), [costs, first, message], [belief], device=device)
-        inputs = [*fixed, *offers, belief, message, *weights]
+        inputs = [fixed[0], fixed[2], toll, belief, message, 0.5]
         wp.launch(seam_kernels.message_kernel, len(source), inputs, [after], device=device)
         message, after = after, message
     wp.launch(seam_kernels.belief_kernel, (count, few), [costs, first, message], [belief], device=device)

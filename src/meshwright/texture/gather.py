@@ -78,15 +78,17 @@ class TexelLoader:
             else [wp.array(np.ascontiguousarray(b, np.float32), dtype=wp.vec3, device=device) for b in bases]
         )
 
-        def one(part: int) -> tuple[Array, Array]:
+        detail, best = np.empty((self.count, 3), np.float32), np.empty(self.count, np.float32)
+
+        def one(part: int) -> None:
             count = self._parts[part].stop - self._parts[part].start
             total = wp.zeros(count, dtype=wp.vec3, device=device)
             weight, grade = (wp.zeros(count, dtype=wp.float32, device=device) for _ in range(2))
             for view, image, share, floor in zip(views, images, self._share, floors, strict=True):
                 inputs = [*self._texels[part], self._graph_faces, share, floor, view.eye, view.depth, view.trust, image]
                 wp.launch(kernels.gather_kernel, count, [*inputs, SPARE], [total, weight, grade], device=device)
-            mean: Array = total.numpy() / np.maximum(weight.numpy(), 1e-9)[:, None]
-            return mean, grade.numpy()
+            np.divide(total.numpy(), np.maximum(weight.numpy(), 1e-9)[:, None], out=detail[self._parts[part]])
+            best[self._parts[part]] = grade.numpy()
 
-        parts = map_threads(one, range(len(self._parts)), device=device)
-        return Gathered(detail=np.concatenate([p[0] for p in parts]), grade=np.concatenate([p[1] for p in parts]))
+        map_threads(one, range(len(self._parts)), device=device)
+        return Gathered(detail=detail, grade=best)

@@ -256,7 +256,7 @@ def render_residual_kernel(
     uv_faces: wp.array[wp.vec3i],  # [F]
     texture: wp.array2d[wp.vec3],  # [T, T] linear, row 0 on top
     image: wp.array2d[wp.vec3],  # [H, W]
-    use: wp.array2d[wp.float32],  # [H, W]
+    use: wp.array2d[wp.bool],  # [H, W]
     # Out:
     residual: wp.array2d[wp.vec3],  # [H, W]
 ):
@@ -264,10 +264,10 @@ def render_residual_kernel(
     row, column = wp.tid()
     f = face_id[row, column]
     residual[row, column] = wp.vec3(0.0, 0.0, 0.0)
-    if f >= 0 and use[row, column] > 0.0:
+    if f >= 0 and use[row, column]:
         t = uv_faces[f]
         b = bary[row, column]
         p = b[0] * uv[t[0]] + b[1] * uv[t[1]] + b[2] * uv[t[2]]
         side = wp.float32(texture.shape[0])
         rendered = sample_linear(texture, wp.vec2(p[0] * side, (1.0 - p[1]) * side))
-        residual[row, column] = use[row, column] * (image[row, column] - rendered)
+        residual[row, column] = image[row, column] - rendered

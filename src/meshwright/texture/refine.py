@@ -53,9 +53,9 @@ def back_project(
     uv_faces = wp.array(atlas.uv_faces, dtype=wp.vec3i, device=device)
     prepared = [
         (
-            wp.array(f.face_id, dtype=wp.int32, device=device),
-            wp.array(f.bary, dtype=wp.vec3, device=device),
-            wp.array(v.clean.astype(np.float32), dtype=wp.float32, device=device),
+            wp.array(f.face_id, dtype=wp.int32, device=device, copy=False),
+            wp.array(f.bary, dtype=wp.vec3, device=device, copy=False),
+            wp.array(v.clean, dtype=wp.bool, device=device, copy=False),
         )
         for v, f in zip(views, fragments, strict=True)
     ]
@@ -69,8 +69,9 @@ def back_project(
 
     for _ in range(rounds):
         monitor.check()
-        texture = wp.array(fill_picture(texels, colour), dtype=wp.vec3, device=device)
+        texture = wp.array(fill_picture(texels, colour), dtype=wp.vec3, device=device, copy=False)
         images = map_threads(partial(residual, texture), range(len(views)), device=device)
         step = loader.gather(views, images, None).detail
-        colour = np.clip(colour + strength[:, None] * step, 0.0, 1.0)
+        step *= strength[:, None]
+        colour = np.clip(np.add(colour, step, out=step), 0.0, 1.0, out=step)
     return colour

@@ -14,7 +14,7 @@ from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
 
-__all__ = ["belief_kernel", "message_kernel"]
+__all__ = ["belief_kernel", "message_kernel", "toll_kernel"]
 
 
 @wp.kernel
@@ -35,31 +35,25 @@ def belief_kernel(
 
 
 @wp.kernel
-def message_kernel(
+def toll_kernel(
     # In:
     source: wp.array[wp.int32],  # [L]
     target: wp.array[wp.int32],  # [L]
-    reverse: wp.array[wp.int32],  # [L] the link the other way
     view: wp.array2d[wp.int32],  # [G, K] candidates
     colour: wp.array2d[wp.vec3],  # [G, K] what each candidate shows, sRGB
-    belief: wp.array2d[wp.float32],  # [G, K]
-    message: wp.array2d[wp.float32],  # [L, K]
     change: wp.float32,  # cost of any change of view between neighbours
     contrast: wp.float32,  # cost of a change where the two views differ by 1
-    keep: wp.float32,  # share of the old message, so that loops do not swing
     # Out:
-    message_out: wp.array2d[wp.float32],  # [L, K]
+    toll: wp.array3d[wp.float32],  # [L, K, K]
 ):
-    """Tell the target what each of its candidates would cost the source."""
+    """What it costs to paint the source by candidate a and the target by candidate k."""
     link = wp.tid()
     s = source[link]
     t = target[link]
     count = view.shape[1]
-    least = float(1.0e30)
     for k in range(count):
-        best = float(1.0e30)
         for a in range(count):
-            cost = belief[s, a] - message[reverse[link], a]
+            cost = wp.float32(0.0)
             if view[s, a] != view[t, k]:
                 # How differently the two views paint the place where the change would be.
                 gap = wp.float32(0.0)
@@ -68,8 +62,32 @@ def message_kernel(
                         gap = wp.max(gap, wp.length(colour[s, a] - colour[s, b]))
                     if view[t, b] == view[s, a]:
                         gap = wp.max(gap, wp.length(colour[t, k] - colour[t, b]))
-                cost += change + contrast * gap
-            best = wp.min(best, cost)
+                cost = change + contrast * gap
+            toll[link, k, a] = cost
+
+
+@wp.kernel
+def message_kernel(
+    # In:
+    source: wp.array[wp.int32],  # [L]
+    reverse: wp.array[wp.int32],  # [L] the link the other way
+    toll: wp.array3d[wp.float32],  # [L, K, K]
+    belief: wp.array2d[wp.float32],  # [G, K]
+    message: wp.array2d[wp.float32],  # [L, K]
+    keep: wp.float32,  # share of the old message, so that loops do not swing
+    # Out:
+    message_out: wp.array2d[wp.float32],  # [L, K]
+):
+    """Tell the target what each of its candidates would cost the source."""
+    link = wp.tid()
+    s = source[link]
+    back = reverse[link]
+    count = belief.shape[1]
+    least = float(1.0e30)
+    for k in range(count):
+        best = float(1.0e30)
+        for a in range(count):
+            best = wp.min(best, belief[s, a] - message[back, a] + toll[link, k, a])
         message_out[link, k] = best
         least = wp.min(least, best)
     for k in range(count):

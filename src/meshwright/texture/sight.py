@@ -78,9 +78,9 @@ def judge_view(
     eye.centre = wp.vec2(camera.cx, camera.cy)
     return JudgedView(
         eye=eye,
-        image=wp.array(image, dtype=wp.vec3, device=device),
-        depth=wp.array(depth, dtype=wp.float32, device=device),
-        trust=wp.array(trust, dtype=wp.float32, device=device),
+        image=wp.array(image, dtype=wp.vec3, device=device, copy=False),
+        depth=wp.array(depth, dtype=wp.float32, device=device, copy=False),
+        trust=wp.array(trust, dtype=wp.float32, device=device, copy=False),
         clean=clean,
     )
 

@@ -31,6 +31,11 @@ PLANES = np.array(
 """Right and up of each axis's picture, as the six views have them; right x up is the axis, so charts keep winding."""
 LEAST_COSINE = 0.3
 """No face joins a chart whose axis it meets at a lower cosine, unless that is its best."""
+SQUEEZED = 0.12
+"""A chart too small to be worth its padding joins a neighbour as long as no face is squeezed thinner than this."""
+SMALL = 60
+"""Charts of fewer faces and less than `TINY_AREA` of the surface try to join a neighbour."""
+TINY_AREA = 0.003
 STEPS = 30
 """Rounds of smoothing; labels settle within about 15."""
 
@@ -85,6 +90,43 @@ def label_faces(vertices: Array, faces: Array, pairs: Array) -> Array:
         if not (best != labels).any():
             break
         labels = np.where(change, best, labels)
+    return absorb_small(labels, cosine, area / area.sum(), pairs)
+
+
+def absorb_small(labels: Array, cosine: Array, area: Array, pairs: Array) -> Array:
+    """Give small charts the axis of the neighbour with the longest common border, if they can be seen from there.
+
+    Args:
+        labels: int64 [F]; cosine: of each face with each axis float64 [F, 6].
+        area: Share of the surface float64 [F]; pairs: int64 [E, 2].
+    """
+    for _ in range(8):
+        charts = connect(labels, pairs)
+        count = int(charts.max()) + 1
+        size = np.bincount(charts, minlength=count)
+        small = (size < SMALL) & (np.bincount(charts, area, count) < TINY_AREA)
+        if not small.any():
+            break
+        worst = np.full((count, 6), np.inf)
+        for axis in range(6):
+            np.minimum.at(worst[:, axis], charts, cosine[:, axis])
+        border = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
+        votes = np.zeros((count, 6))
+        for one, other in ((0, 1), (1, 0)):
+            np.add.at(votes, (charts[border[:, one]], labels[border[:, other]]), 1.0)
+        votes[worst < SQUEEZED] = 0.0
+        # Two neighbours must not swap: of two that would move, only the smaller one does.
+        rank = np.empty(count, np.int64)
+        rank[np.argsort(size, kind="stable")] = np.arange(count)
+        wanted, moving = votes.argmax(1), small & (votes.max(1) > 0)
+        blocked = []
+        for one, other in ((0, 1), (1, 0)):
+            mine, theirs = charts[border[:, one]], charts[border[:, other]]
+            blocked.append(mine[moving[mine] & moving[theirs] & (rank[mine] > rank[theirs])])
+        moving[np.concatenate(blocked)] = False
+        if not moving.any():
+            break
+        labels = np.where(moving[charts], wanted[charts], labels)
     return labels
 
 

@@ -23,7 +23,10 @@ __all__ = ["bitmap_layout", "pack_charts"]
 GRID = 256
 """Cells per side of the square: finer wastes less at chart borders and takes longer by its square."""
 SHRINK = 0.97
-"""Texel density from one attempt to the next."""
+"""Texel density from one attempt to the next; after `PATIENCE` attempts its cube."""
+PATIENCE = 16
+LEAST_FILL = 0.02
+"""A texture less full than this is lost to padding: better to say so."""
 
 
 def bitmap_layout(corners: Array, charts: Array, border: float) -> tuple[Array, Array, Array, Array]:
@@ -65,17 +68,20 @@ def pack_charts(corners: Array, charts: Array, texture_size: int, padding: float
     """
     sides = corners[:, 1:] - corners[:, :1]
     area = 0.5 * np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).sum()
-    cell = texture_size / min(GRID, texture_size)
-    margin = 0.5 * padding / cell
+    grid = min(GRID, texture_size)
+    margin = 0.5 * padding * grid / texture_size
     scale = float(np.sqrt(0.86 / max(area, 1e-30)))
-    while scale * np.sqrt(area) > 0.02:
+    attempts, shrink = 0, SHRINK
+    while scale**2 * area > LEAST_FILL:
         # Two sizes at a time, one per core; the larger that fits wins.
-        tries = map_threads(lambda s: place_all(corners * (s * GRID), charts, margin), [scale, scale * SHRINK])
+        tries = map_threads(lambda s: place_all(corners * (s * grid), charts, margin, grid), [scale, scale * shrink])
         for placed in tries:
             if placed is not None:
-                uv: Array = np.clip(placed / GRID, 0.0, 1.0)
+                uv: Array = np.clip(placed / grid, 0.0, 1.0)
                 return uv
-        scale *= SHRINK**2
+        scale *= shrink**2
+        attempts += 2
+        shrink = SHRINK if attempts < PATIENCE else SHRINK**3
     raise OptionError(
         f"{int(charts.max()) + 1} charts with {padding:g} texels between them do not fit into a texture of "
         f"{texture_size} texels.",
@@ -83,19 +89,20 @@ def pack_charts(corners: Array, charts: Array, texture_size: int, padding: float
     )
 
 
-def place_all(corners: Array, charts: Array, margin: float) -> Array | None:
+def place_all(corners: Array, charts: Array, margin: float, grid: int) -> Array | None:
     """Lay every chart, largest first; None as soon as one finds no place.
 
     Args:
         corners: float64 [F, 3, 2], cells.
         charts: [F].
         margin: Cells around each chart that nobody else may touch.
+        grid: Cells per side of the square.
     Returns:
         The corners in cells of the square, float64 [F, 3, 2].
     """
     border = np.ceil(margin + 0.5)
     local, begin, width, height = bitmap_layout(corners, charts, border)
-    if width.max() > 2 * GRID or height.max() > 2 * GRID:
+    if max(width.max(), height.max()) > 2 * grid:
         return None
     cells = np.zeros(int(begin[-1]) + int(width[-1]) * int(height[-1]), np.uint8)
     touched = wp.array(cells, dtype=wp.uint8, device="cpu", copy=False)
@@ -106,7 +113,7 @@ def place_all(corners: Array, charts: Array, margin: float) -> Array | None:
         cells[b : b + w * h].reshape(h, w)
         for b, w, h in zip(begin.tolist(), width.tolist(), height.tolist(), strict=True)
     ]
-    places = place_bitmaps(bitmaps)
+    places = place_bitmaps(bitmaps, grid)
     if places is None:
         return None
     placed = local.astype(np.float64)
@@ -118,24 +125,24 @@ def place_all(corners: Array, charts: Array, margin: float) -> Array | None:
     return placed + np.array([p[:2] for p in places], np.float64)[charts][:, None]
 
 
-def place_bitmaps(bitmaps: Sequence[Array]) -> list[tuple[int, int, bool]] | None:
+def place_bitmaps(bitmaps: Sequence[Array], grid: int) -> list[tuple[int, int, bool]] | None:
     """Column, row and whether turned, per bitmap; None if one finds no place. A turn is `np.rot90(bitmap, -1)`."""
-    taken = np.zeros((GRID, GRID), np.float32)
+    taken = np.zeros((grid, grid), np.float32)
     result: list[tuple[int, int, bool]] = [(0, 0, False)] * len(bitmaps)
     for index in sorted(range(len(bitmaps)), key=lambda i: -int(bitmaps[i].sum())):
         spectrum = fft.rfft2(taken)
         best: tuple[int, int, bool] | None = None
-        best_top = GRID + 1
+        best_top = grid + 1
         for turned in (False, True):
             # Row y of a bitmap is the height y above the chart's floor, so a quarter turn to the left of the chart
             # is one to the right of the array.
             bitmap = np.rot90(bitmaps[index], -1) if turned else bitmaps[index]
             rows, columns = bitmap.shape
-            if rows > GRID or columns > GRID:
+            if rows > grid or columns > grid:
                 continue
-            shape = fft.rfft2(bitmap.astype(np.float32), s=(GRID, GRID))
-            clash = fft.irfft2(spectrum * np.conj(shape), s=(GRID, GRID))
-            free = clash[: GRID - rows + 1, : GRID - columns + 1] < 0.5
+            shape = fft.rfft2(bitmap.astype(np.float32), s=(grid, grid))
+            clash = fft.irfft2(spectrum * np.conj(shape), s=(grid, grid))
+            free = clash[: grid - rows + 1, : grid - columns + 1] < 0.5
             lowest = np.flatnonzero(free.any(1))
             if len(lowest) and lowest[0] + rows < best_top:
                 best_top = int(lowest[0]) + rows
