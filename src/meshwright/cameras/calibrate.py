@@ -2,7 +2,7 @@
 
 Levenberg-Marquardt on the hinge of `consistency`: each contour point that sticks out of what the other views allow
 pulls its own camera and the one that objects. Views that agree are left exactly where they are: no point sticks out,
-so nothing pulls. Weak priors hold what silhouettes cannot tell (a common scale, a common shift).
+so nothing pulls. Priors hold what silhouettes cannot tell (a common scale, a common shift).
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class CalibrationConfig:
     turn_prior: float = 0.03
     """Radians; only used with `turns`."""
     log_focal_prior: float = 0.3
+    common_prior: float = 0.05
+    """Of a scale (and, in half picture widths, of a shift of the object) that all views share: it changes no
+    disagreement, so nothing else would keep it from drifting where the priors of single views are loose."""
     turns: bool = False
     """Fit small rotations too."""
     perspective: bool = False
@@ -98,10 +101,12 @@ def calibrate(
     config = config or CalibrationConfig()
     views = len(silhouettes)
     width = 6 if config.turns else 3
-    sigma = np.array([config.log_scale_prior, config.offset_prior, config.offset_prior, *[config.turn_prior] * 3])
+    prior = _prior(start, config)
+    fitted = np.concatenate([np.arange(views * 6).reshape(views, 6)[:, :width].ravel(), [views * 6]])
+    held = prior[np.ix_(fitted, fitted)]
     current = start
     grazing = grazing_points(current, silhouettes)
-    best, best_cost = current, _cost(grazing, current, sigma, config)
+    best, best_cost = current, _cost(grazing, current, prior, config)
     damping = 1e-3
     cost = best_cost
     for _ in range(config.iterations):
@@ -110,14 +115,12 @@ def calibrate(
         jacobian, residual = _linearise(grazing, current, silhouettes, width, config)
         size = np.abs(residual)
         weight = np.where(size > config.huber, config.huber / np.maximum(size, 1e-12), 1.0) / len(residual)
-        prior_weight = _prior_weight(sigma[:width], views, config)
-        corrections = np.concatenate([current.corrections()[:, :width].ravel(), [current.log_focal]])
         normal = jacobian.T @ (jacobian * weight[:, None])
-        gradient = jacobian.T @ (weight * residual) + prior_weight * corrections
-        step = -np.linalg.solve(normal + np.diag(prior_weight + damping * (np.diag(normal) + 1e-9)), gradient)
+        gradient = jacobian.T @ (weight * residual) + held @ _all_corrections(current)[fitted]
+        step = -np.linalg.solve(normal + held + damping * np.diag(np.diag(normal) + 1e-9), gradient)
         candidate = _moved(current, step, width, config)
         grazing_new = grazing_points(candidate, silhouettes)
-        cost_new = _cost(grazing_new, candidate, sigma, config)
+        cost_new = _cost(grazing_new, candidate, prior, config)
         if cost_new < cost:
             gained = (cost - cost_new) / cost
             current, grazing, cost = candidate, grazing_new, cost_new
@@ -138,17 +141,37 @@ _PRIOR_PIXEL = 0.002
 """A view's correction of one prior standard deviation costs as much as all outlines sticking out by this."""
 
 
-def _prior_weight(sigma: Array, views: int, config: CalibrationConfig) -> Array:
-    per_view = np.tile((_PRIOR_PIXEL / sigma) ** 2 / views, views)
-    return np.concatenate([per_view, [(_PRIOR_PIXEL / config.log_focal_prior) ** 2]])
+def _prior(parameters: CameraParameters, config: CalibrationConfig) -> Array:
+    """What corrections cost: the matrix P of 0.5 c^T P c, [6 V + 1, 6 V + 1], last comes log_focal."""
+    views = len(parameters.focal)
+    sigma = np.array([config.log_scale_prior, config.offset_prior, config.offset_prior, *[config.turn_prior] * 3])
+    prior = np.zeros((6 * views + 1, 6 * views + 1))
+    prior[:-1, :-1] = np.diag(np.tile((_PRIOR_PIXEL / sigma) ** 2 / views, views))
+    prior[-1, -1] = (_PRIOR_PIXEL / config.log_focal_prior) ** 2
+    # What all views share: one size, and the picture of an object shifted along x, y or z by half a picture width.
+    common = np.zeros((4, views, 6))
+    common[0, :, 0] = 1.0
+    for view in range(views):
+        axes = parameters.axes(view)
+        common[1:, view, 0] = axes[2] / parameters.focal_of(view)
+        common[1:, view, 1] = axes[0]
+        common[1:, view, 2] = axes[1] * parameters.aspect[view]
+    for direction in common.reshape(4, -1):
+        amplitude = direction / (direction @ direction)
+        prior[:-1, :-1] += (_PRIOR_PIXEL / config.common_prior) ** 2 * np.outer(amplitude, amplitude)
+    return prior
 
 
-def _cost(grazing: Grazing, parameters: CameraParameters, sigma: Array, config: CalibrationConfig) -> float:
+def _all_corrections(parameters: CameraParameters) -> Array:
+    return np.concatenate([parameters.corrections().ravel(), [parameters.log_focal]])
+
+
+def _cost(grazing: Grazing, parameters: CameraParameters, prior: Array, config: CalibrationConfig) -> float:
     hinge = np.maximum(-grazing.value, 0.0)
     h = config.huber
     data = np.where(hinge <= h, 0.5 * hinge**2, h * (hinge - 0.5 * h)).mean()
-    corrections = np.concatenate([parameters.corrections().ravel(), [parameters.log_focal]])
-    return float(data + 0.5 * (_prior_weight(sigma, len(parameters.focal), config) * corrections**2).sum())
+    corrections = _all_corrections(parameters)
+    return float(data + 0.5 * corrections @ prior @ corrections)
 
 
 def _linearise(
