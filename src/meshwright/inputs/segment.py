@@ -24,6 +24,7 @@ from meshwright.inputs.frame import (
     dilate,
     erode,
     large_parts,
+    largest,
     make_frame,
     opened,
     shrink,
@@ -86,7 +87,7 @@ def _find_region(frame: Frame, rough_hint: Array | None) -> tuple[Array | None, 
     hint = None
     if rough_hint is not None:
         # Dark grey may be shadow, which the depth render does not have.
-        dark_grey = (np.ptp(frame.colour, axis=-1) < 10 * CODE) & (frame.colour.max(-1) < 0.7)
+        dark_grey = (largest(frame.colour) + largest(-frame.colour) < 10 * CODE) & (largest(frame.colour) < 0.7)
         hint = place_hint(rough_hint, ndimage.binary_opening(region & ~dark_grey, iterations=2))
     if hint is not None:
         region |= hint.inside
@@ -136,7 +137,7 @@ def _ground_everywhere(frame: Frame, region: Array) -> Array:
 def _without_pale_rim(frame: Frame, region: Array, hint: Hint | None) -> Array:
     """Takes away faint smears beside the object that are steeper than ground but have its colour."""
     behind = _ground_everywhere(frame, region)
-    off = np.abs(frame.colour - behind).max(-1)
+    off = largest(np.abs(frame.colour - behind))
     # Compression smears strong colours over their neighbourhood; they stay a small share of what they come from.
     strong = ndimage.maximum_filter(off, 2 * _SMEAR + 1)
     same = off < np.maximum(max(3 * CODE, 4 * frame.noise), _SMEAR_SHARE * strong)
@@ -155,7 +156,7 @@ def _holes(frame: Frame, region: Array, hint: Hint | None) -> Array:
     """Ground that shows through the object."""
     behind = _ground_everywhere(frame, region)
     # Filling in knows local ground, the plane knows a gradient across the frame: a hole fits one of them.
-    off = np.minimum(np.abs(frame.colour - behind).max(-1), np.abs(frame.colour - frame.plane).max(-1))
+    off = np.minimum(largest(np.abs(frame.colour - behind)), largest(np.abs(frame.colour - frame.plane)))
     same = off < max(2.5 * CODE, 5 * frame.noise)
     flat = ndimage.binary_opening(region & same & (frame.slope < frame.flat), iterations=2)
     labels, count = ndimage.label(flat)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from meshwright.inputs.frame import CODE, Frame, blur, connected, dilate, erode, opened
+from meshwright.inputs.frame import CODE, Frame, blur, connected, dilate, erode, largest, opened
 from meshwright.inputs.hint import Hint
 from meshwright.types import Array
 
@@ -30,7 +30,7 @@ _TINT = 0.13
 
 def edge_width(frame: Frame) -> Array:
     """How many pixels a change takes: contrast in a 9x9 window over the steepest slope in 7x7, float32 [h, w]."""
-    light = frame.colour.mean(-1)
+    light = frame.colour @ np.full(3, 1 / 3, np.float32)
     size = 2 * _WINDOW + 1
     contrast = ndimage.maximum_filter(light, size) - ndimage.minimum_filter(light, size)
     steepest = ndimage.maximum_filter(frame.slope, size - 2)
@@ -57,8 +57,8 @@ def remove_shadows(
         hint: The depth silhouette, where there is one.
     """
     colour = blur(frame.colour, 1.2)  # hue needs no sharpness, but calm
-    shade = (colour * behind).sum(-1) / (behind * behind).sum(-1)
-    off_hue = np.abs(colour - shade[..., None] * behind).max(-1) / (np.maximum(shade, 0) + 0.06)
+    shade = np.einsum("hwc,hwc->hw", colour, behind) / np.einsum("hwc,hwc->hw", behind, behind)
+    off_hue = largest(np.abs(colour - shade[..., None] * behind)) / (np.maximum(shade, 0) + 0.06)
     # Coloured light from the object tints its shadow; the darker, the more.
     tint = max(5 * CODE, 5 * frame.noise) + _TINT * np.clip(1 - shade, 0, 0.9)
     grey = (off_hue < tint) & (shade < 1.02)
