@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -272,15 +272,9 @@ def _recipe(
         texture_config,
     )
 
-    size = config.size
-    if solution.frame != "given":
-        size = size or 1.0
-    if solution.frame == "free":
-        textured, cameras = centred(textured, solution.cameras)
-    else:
-        cameras = solution.cameras
+    textured, cameras = framed(textured, solution, shape.extent, config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
-    files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder, size=size))
+    files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
 
     warnings = (*views.warnings, *solution.warnings, *shape.warnings, *proposal.warnings)
 
@@ -312,7 +306,7 @@ def _recipe(
 
     def write(monitor: Monitor) -> None:
         monitor.report(0, "Drawing previews")
-        write_previews(
+        previews = write_previews(
             files.textured,
             files.cameras,
             folder / "previews",
@@ -322,7 +316,7 @@ def _recipe(
         )
         monitor.report(80, "Writing the report")
         write_quality_json(quality, folder / "quality.json")
-        write_report_html(quality, folder / "report.html")
+        write_report_html(quality, folder / "report.html", previews=previews)
 
     run.do("report", write)
     return quality
@@ -336,13 +330,35 @@ def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:
     return views
 
 
-def centred(textured: TexturedMesh, cameras: Sequence[Camera]) -> tuple[TexturedMesh, tuple[Camera, ...]]:
-    """Mesh and cameras moved together so that the middle of the mesh's bounding box is the origin."""
-    used = textured.mesh.vertices[textured.mesh.faces.ravel()].astype(np.float64)
-    middle = (used.min(0) + used.max(0)) / 2
-    vertices = (textured.mesh.vertices.astype(np.float64) - middle).astype(np.float32)
-    moved = replace(textured, mesh=replace(textured.mesh, vertices=vertices))
-    return moved, move_cameras(cameras, centre=middle, scale=1.0)
+def framed(
+    textured: TexturedMesh, solution: CameraSolution, extent: Array, size: float | None
+) -> tuple[TexturedMesh, tuple[Camera, ...]]:
+    """Mesh and cameras in the frame that the result is delivered in.
+
+    Given cameras keep their frame, and their unit unless a size is asked for. Otherwise the longest side becomes `size`
+    or 1, and where scale and origin were fitted the object's middle becomes the origin.
+
+    Args:
+        textured: In the frame of the solution's cameras.
+        solution: The cameras, and how free their frame is.
+        extent: The object's box as the silhouettes show it, float64 [2, 3]. The mesh's own box would do worse:
+            smoothing shortens its tips.
+        size: Longest side in metres.
+    """
+    longest = float((extent[1] - extent[0]).max())
+    centre = extent.mean(0) if solution.frame == "free" else np.zeros(3)
+    scale = 1.0
+    if size is not None:
+        scale = size / longest
+    elif solution.frame == "free" or (solution.frame == "rig" and abs(longest - 1.0) > _RIG_UNIT):
+        scale = 1.0 / longest
+    vertices = scale * (textured.mesh.vertices.astype(np.float64) - centre)
+    moved = replace(textured, mesh=replace(textured.mesh, vertices=vertices.astype(np.float32)))
+    return moved, move_cameras(solution.cameras, centre=centre, scale=scale)
+
+
+_RIG_UNIT = 0.01
+"""A rig's unit is the longest side of its object. Where the silhouettes agree this closely it is left as it is."""
 
 
 def _pictures(source: Path, views: ViewSet, output: Path) -> list[str]:

@@ -15,10 +15,11 @@ import pytest
 
 import meshwright
 from meshwright import pipeline
+from meshwright.cameras import CameraSolution
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
 from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
-from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh
+from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
 SMALL = {"quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
 """Settings that run in a few seconds; naming the rig spares the search among 32."""
@@ -295,7 +296,19 @@ def test_options_are_checked_before_any_work(tmp_path: Path, options: dict[str, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_centring_moves_mesh_and_cameras_together() -> None:
+@pytest.mark.parametrize(
+    ("frame", "size", "centre", "scale"),
+    [
+        ("free", None, 3.5, 0.5),
+        ("free", 0.3, 3.5, 0.15),
+        ("given", None, 0, 1),
+        ("given", 4.0, 0, 2),
+        ("rig", None, 0, 0.5),
+    ],
+)
+def test_the_delivered_frame_moves_mesh_and_cameras_together(
+    frame: str, size: float | None, centre: float, scale: float
+) -> None:
     rng = np.random.default_rng(0)
     mesh = Mesh(vertices=rng.random((9, 3), np.float32) + 3, faces=np.arange(9, dtype=np.int32).reshape(3, 3))
     textured = TexturedMesh(
@@ -307,11 +320,13 @@ def test_centring_moves_mesh_and_cameras_together() -> None:
     pose = np.eye(4)
     pose[:3, 3] = (3, 4, 9)
     camera = Camera(name="a", camera_to_world=pose, fl_x=99, fl_y=99, cx=50, cy=50, width=100, height=100)
-    moved, (moved_camera,) = pipeline.centred(textured, [camera])
-    np.testing.assert_allclose(moved.mesh.vertices.min(0), -moved.mesh.vertices.max(0), atol=1e-6)
+    solution = CameraSolution(views=ViewSet(views=()), cameras=(camera,), frame=frame, report={}, warnings=())
+    extent = np.array([[2.5, 2.5, 2.5], [4.5, 4.5, 4.5]])
+    moved, (moved_camera,) = pipeline.framed(textured, solution, extent, size)
+    np.testing.assert_allclose(moved.mesh.vertices, scale * (mesh.vertices - centre), atol=1e-6)
     before, after = camera.project(mesh.vertices), moved_camera.project(moved.mesh.vertices)
     np.testing.assert_allclose(before[0], after[0], atol=1e-4)
-    np.testing.assert_allclose(before[1], after[1], atol=1e-5)
+    np.testing.assert_allclose(scale * before[1], after[1], atol=1e-5)
 
 
 def test_a_monitor_is_silent_by_default() -> None:

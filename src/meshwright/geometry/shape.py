@@ -14,7 +14,7 @@ from meshwright.errors import InputError, OptionError
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
 from meshwright.geometry.kernels import fuse_kernel
-from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
+from meshwright.geometry.volume import Volume, extent_of, find_bounds, hull_volume, march, over_slabs
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, Camera, Mesh, Monitor, ViewSet
 
@@ -46,9 +46,18 @@ class ShapeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ShapeResult:
-    """The mesh (dense, closed, in the cameras' frame), a JSON-able account of how it came about, and warnings."""
+    """What the shape stage gives.
+
+    Attributes:
+        mesh: Dense, closed, in the cameras' frame.
+        extent: The object's box as the silhouettes show it, (low, high) float64 [2, 3]. More exact than the box of the
+            mesh, whose tips smoothing shortens: take size and middle from here.
+        report: JSON-able account of how it came about.
+        warnings: Plain sentences.
+    """
 
     mesh: Mesh
+    extent: Array
     report: dict[str, object]
     warnings: tuple[str, ...]
 
@@ -104,7 +113,9 @@ def reconstruct_shape(
         "repaired_pixels": repaired,
         "dropped_parts": dropped,
     }
-    return ShapeResult(mesh=mesh, report=report, warnings=depth.warnings if depth is not None else ())
+    return ShapeResult(
+        mesh=mesh, extent=extent_of(hull), report=report, warnings=depth.warnings if depth is not None else ()
+    )
 
 
 _SHELL_CELLS = 3.0
