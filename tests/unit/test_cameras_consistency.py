@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenes import TOOL, disturbed, six, views_of
 
 from meshwright.cameras.consistency import CameraParameters, grazing_points, grazing_values
 from meshwright.cameras.silhouettes import Silhouette, silhouette_of
 from meshwright.types import Camera
+from scenes import TOOL, disturbed, six, views_of
 
 FOCAL = 1 / math.tan(math.radians(13.0))
 HALF = 0.3
@@ -58,10 +58,12 @@ def square_outline(half_side: float = SQUARE, right: float = 0.0) -> Silhouette:
     """The cube's outline as a closed form, not as pixels; contour points lie on its sides, away from the corners."""
     side = np.linspace(-0.8, 0.8, 12) * half_side
     edge = np.full_like(side, half_side)
-    contour = np.concatenate([np.stack(pair, -1) for pair in ((side, edge), (side, -edge), (edge, side), (-edge, side))])
+    contour = np.concatenate(
+        [np.stack(pair, -1) for pair in ((side, edge), (side, -edge), (edge, side), (-edge, side))]
+    )
     return Silhouette(
         distance=square_distance(half_side, right),
-        contour=contour + [right, 0.0],
+        contour=contour + np.array([right, 0.0]),
         bounds=(right - half_side, -half_side, right + half_side, half_side),
     )
 
@@ -191,7 +193,7 @@ def test_a_shifted_view_sticks_out_by_its_shift() -> None:
 
 
 def test_values_follow_moved_cameras() -> None:
-    """With points and judges held, moving the judge's picture by d along its outline's normal changes the value by d."""
+    """With points and judges held, moving the judge's picture by d along its outline's normal gives d."""
     parameters = CameraParameters.from_cameras(six(64))
     square = square_outline()
     outlines = [square] * 6
@@ -215,9 +217,7 @@ def test_the_search_agrees_with_a_slow_one() -> None:
     for view, outline in enumerate(outlines):
         z = np.linspace(2.5 - parameters.radius, 2.5 + parameters.radius, 1000)
         points = parameters.unproject(view, outline.contour[:, None], np.broadcast_to(z, (len(outline.contour), 1000)))
-        least = np.min(
-            [o.sample(parameters.project(w, points)) for w, o in enumerate(outlines) if w != view], axis=0
-        )
+        least = np.min([o.sample(parameters.project(w, points)) for w, o in enumerate(outlines) if w != view], axis=0)
         mine = grazing.view == view
         # The slow search steps 0.0017 in z; the quick one may settle in another of two nearly equal maxima.
         np.testing.assert_allclose(grazing.value[mine], least.max(1), atol=2e-3)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scenes import six
 
 from meshwright.cameras import move_cameras
+from scenes import six
 
 
 def test_the_pictures_stay_the_same() -> None:

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from scenes import Box, Ellipsoid, picture, six
 
 from meshwright.cameras.silhouettes import Silhouette, silhouette_of
 from meshwright.types import MaskSource, View
+from scenes import Box, Ellipsoid, picture, six
 
 WIDTH = 128
 PIXEL = 2 / WIDTH
