@@ -40,11 +40,14 @@ _SIDES = (1024, 512, 256)
 _BLURRED = 4.5
 """Outlines wider than this: the picture is blurred or enlarged, and a smaller one shows as much."""
 _CHANNEL = 2.0
+"""Half the width of the narrowest way that the flood takes."""
 _SPECK = 0.002
 """Parts below this share of the largest one are specks."""
 _BIT = 5.0
+"""Pale bits thinner than twice this, sticking out of the object, are smears."""
 _SMEAR = 12
 _SMEAR_SHARE = 0.035
+"""Within so many pixels, compression leaves up to this share of a strong colour (quality 75: measured 0.03)."""
 _MARGIN = 24
 _HOLE = 0.002
 """Smallest hole without a depth render, as a share of the object: eyes and highlights are smaller."""
@@ -60,22 +63,21 @@ def segment(srgb: Array, hint: Array | None) -> Matte | None:
     Returns:
         The parts, or None where the border is not plain or nothing stands out from it.
     """
-    region = None
+    best: tuple[Array, Frame] | None = None
     for side in _SIDES:
-        small = shrink(srgb, side)
-        frame = make_frame(small)
-        if not frame.is_plain:
-            return None
+        frame = make_frame(shrink(srgb, side))
         rough = None if hint is None else shrink(hint, side) >= 0.5
-        region, typical = _find_region(frame, rough)
+        region, typical = _find_region(frame, rough) if frame.is_plain else (None, 0.0)
         if region is None:
-            return None
-        if typical <= _BLURRED or min(small.shape[:2]) < 2 * 96:
             break
-    assert region is not None
-    scale = srgb.shape[1] / small.shape[1]
-    full = _enlarge(region, srgb.shape[:2])
-    return soften(srgb, full, noise=frame.grain, scale=max(scale, 1.0))
+        best = region, frame
+        if typical <= _BLURRED or min(region.shape) < 2 * 96:
+            break
+    if best is None:
+        return None
+    region, frame = best
+    scale = srgb.shape[1] / region.shape[1]
+    return soften(srgb, _enlarge(region, srgb.shape[:2]), noise=frame.grain, scale=max(scale, 1.0))
 
 
 def _find_region(frame: Frame, rough_hint: Array | None) -> tuple[Array | None, float]:

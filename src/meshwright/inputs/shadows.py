@@ -21,11 +21,17 @@ _WINDOW = 4
 _SOFT = 4.2
 """Edges wider than this many pixels are soft, when the picture's outlines are sharp (2.5 to 3.5)."""
 _DARK = 0.75
+"""A shadow that needs more than `glow` gets at least this dark somewhere (share of the ground's brightness)."""
 _SHADE = 0.8
+"""Darker than this, shadow and pale object are no longer alike."""
 _NEAR = 14
+"""How far around a shadow's dark part its rim is looked for."""
 _WEDGE = 7
+"""Dark grey left-overs thinner than twice this are wedges of shadow."""
 _PLATEAU = 6
+"""How far from its slope a flat dark patch still counts as shadow."""
 _TINT = 0.13
+"""How much hue, relative to brightness, a black shadow may have (measured beside a red sole: 0.11)."""
 
 
 def edge_width(frame: Frame) -> Array:
