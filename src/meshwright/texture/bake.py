@@ -99,7 +99,7 @@ def bake_texture(
     monitor.check()
     rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
     shown = np.stack([s[2] for s in sights])
-    share = choose_views(graph, rating, shown, config.change, device=device)
+    share = choose_views(graph, rating, shown, config.change)
     monitor.check()
     coarse, base = blend_base(graph, rating, share, shown, config.coarse)
     monitor.check()

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshwright._warp import wp
 from meshwright.colour import linear_to_srgb
-from meshwright.rendering.rasterize import load_kernels
-from meshwright.texture import seam_kernels
+from meshwright.texture.seams import BLIND, SeamCosts, find_labels
 from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array
 
@@ -28,12 +26,6 @@ SURE = 0.05
 HOLD = 5.0
 """Weight of the colours found for unseen places, against 1 for smoothness from vertex to vertex. Measured with true
 geometry: 0.1 gives 39.7 / 39.4 dB on spot / fox, 0.5 40.6 / 39.9, 2 41.0 / 40.0, 5 41.5 / 40.4, 20 no more."""
-ROUNDS = 40
-"""Rounds of messages: as many vertices far a vertex hears."""
-CANDIDATES = 6
-"""Views per vertex among which to choose."""
-BLIND = 1e-3
-"""A view with a lower rating does not see the vertex."""
 SEAM = 0.3
 """What a seam costs, per hundredth of the extent, in ratings lost over a square of that size."""
 CONTRAST = 6.0
@@ -46,7 +38,7 @@ def rate_views(cosine: Array, trust: Array) -> Array:
     return rating
 
 
-def choose_views(graph: SurfaceGraph, rating: Array, colour: Array, width: float, *, device: str) -> Array:
+def choose_views(graph: SurfaceGraph, rating: Array, colour: Array, width: float) -> Array:
     """One view per region, changes where the views look alike, and soft changes from one to the next.
 
     Args:
@@ -54,53 +46,27 @@ def choose_views(graph: SurfaceGraph, rating: Array, colour: Array, width: float
         rating: float32 [V, G].
         colour: What each view shows at each vertex, linear, float32 [V, G, 3].
         width: Half-width of a change, as a share of the object's extent.
-        device: Where to compute.
     Returns:
         Share of each view, float32 [V, G]; columns sum to 1 where any view sees the vertex, else to 0.
     """
     views = len(rating)
-    labels = find_labels(graph, rating, colour, device=device)
+    source, target = graph.links()
+    # Losses are per area, seams per length: for the same seams on finer graphs, costs follow the edge length.
+    edge = graph.edge / (0.01 * graph.extent)
+    costs = SeamCosts(
+        rating=rating,
+        colour=linear_to_srgb(colour),
+        source=source,
+        target=target,
+        loss=edge**2,
+        seam=SEAM * edge,
+        contrast=CONTRAST * edge,
+    )
+    labels = find_labels(costs)
     wanted = np.eye(views)[labels] * (rating.max(0) > BLIND)[:, None]
     share = graph.smooth(wanted, width)
     total = share.sum(1, keepdims=True)
     return np.ascontiguousarray((share / np.maximum(total, 1e-9)).T.astype(np.float32))
-
-
-def find_labels(graph: SurfaceGraph, rating: Array, colour: Array, *, device: str) -> Array:
-    """The view for each vertex, int64 [G], that makes the least of: lower ratings than possible, and visible seams.
-
-    A seam between two views costs by its length and by how differently they paint it. Where a camera is some pixels
-    off, the same edge of the object appears twice, once in each view; a seam between the two would show it twice. The
-    sum is brought low by min-sum belief propagation.
-    Source: Lempitsky and Ivanov, "Seamless mosaicing of image-based texture maps", CVPR 2007, for the two costs.
-    """
-    views, count = rating.shape
-    load_kernels(seam_kernels.__name__, device)
-    few = min(CANDIDATES, views)
-    candidate = np.argsort(-rating, axis=0, kind="stable")[:few].T.astype(np.int32)
-    rows = np.arange(count)[:, None]
-    rated = rating.T[rows, candidate]
-    # Costs are per area and per length: for the same seams on finer graphs, they follow the edge length.
-    edge = graph.edge / (0.01 * graph.extent)
-    own = np.where(rated > BLIND, edge**2 * (rated.max(1, keepdims=True) - rated), 10.0 * max(edge, 1.0)).astype(np.float32)
-    shown = linear_to_srgb(colour.transpose(1, 0, 2)[rows, candidate])
-    begin, source, target, reverse = graph.links()
-    fixed = [wp.array(x, dtype=wp.int32, device=device) for x in (source, target, reverse)]
-    offers = [wp.array(candidate, dtype=wp.int32, device=device), wp.array(shown, dtype=wp.vec3, device=device)]
-    costs, first = wp.array(own, dtype=wp.float32, device=device), wp.array(begin, dtype=wp.int32, device=device)
-    message, after = (wp.zeros((len(source), few), dtype=wp.float32, device=device) for _ in range(2))
-    belief = wp.empty((count, few), dtype=wp.float32, device=device)
-    toll = wp.empty((len(source), few, few), dtype=wp.float32, device=device)
-    inputs = [*fixed[:2], *offers, SEAM * edge, CONTRAST * edge]
-    wp.launch(seam_kernels.toll_kernel, len(source), inputs, [toll], device=device)
-    for _ in range(ROUNDS):
-        wp.launch(seam_kernels.belief_kernel, (count, few), [costs, first, message], [belief], device=device)
-        inputs = [fixed[0], fixed[2], toll, belief, message, 0.5]
-        wp.launch(seam_kernels.message_kernel, len(source), inputs, [after], device=device)
-        message, after = after, message
-    wp.launch(seam_kernels.belief_kernel, (count, few), [costs, first, message], [belief], device=device)
-    labels: Array = candidate[np.arange(count), belief.numpy().argmin(1)].astype(np.int64)
-    return labels
 
 
 def blend_base(graph: SurfaceGraph, rating: Array, share: Array, colour: Array, width: float) -> tuple[Array, Array]:

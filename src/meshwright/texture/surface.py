@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import dijkstra
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from meshwright.types import Array, Mesh
@@ -23,7 +23,7 @@ LEAST_FACES = 30_000
 """Below so many the faces are split: decisions need places to be made at."""
 TURN = 0.03
 """A turn by 60 degrees is as far as so many extents, when the nearest place along the surface is looked for."""
-TINY = 1e-4
+TINY = 1e-6
 """Pull towards the mean in `SurfaceGraph.settle`: decides only where a whole piece has no data."""
 
 
@@ -55,28 +55,17 @@ class SurfaceGraph:
             field = self.mean @ field
         return field
 
-    def links(self) -> tuple[Array, Array, Array, Array]:
-        """Directed links between neighbours, sorted by the vertex they point at.
-
-        Returns:
-            First link of each vertex int32 [G + 1]; source, target and opposite link, int32 [L].
-        """
-        count = self.mean.shape[0]
+    def links(self) -> tuple[Array, Array]:
+        """Pairs of neighbours, each once: int64 [L] and int64 [L]."""
         table = self.mean.tocoo()
-        other = table.row != table.col
-        target, source = table.row[other].astype(np.int64), table.col[other].astype(np.int64)
-        order = np.lexsort((source, target))
-        target, source = target[order], source[order]
-        # Sorted by (source, target) the same pairs come in the order of their opposites.
-        reverse = np.empty(len(source), np.int32)
-        reverse[np.lexsort((target, source))] = np.arange(len(source))
-        begin = np.searchsorted(target, np.arange(count + 1))
-        return begin.astype(np.int32), source.astype(np.int32), target.astype(np.int32), reverse
+        once = table.row < table.col
+        return table.row[once].astype(np.int64), table.col[once].astype(np.int64)
 
     def nearest_of(self, chosen: Array) -> Array:
         """For each vertex the nearest of the chosen ones (bool [G], at least one) along the surface, int64 [G].
 
-        Turning costs: around a sharp rim things look different. A piece of the surface without a chosen vertex takes the nearest in space.
+        Turning costs: around a sharp rim things look different. A piece of the surface without a chosen vertex takes
+        the nearest in space.
         """
         links = self.mean.tocoo()
         vertices = self.mesh.vertices
@@ -103,18 +92,22 @@ class SurfaceGraph:
         degree = np.asarray(adjacency.sum(1)).ravel()
         mean = np.average(field, axis=0, weights=weight + 1e-9)
         pull = weight + TINY
-        system = (diags(pull + degree) - adjacency).tocsr()
-        inverse = 1.0 / system.diagonal()
-        jacobi = LinearOperator(system.shape, matvec=lambda x: inverse * x)
+        # Scaled to a diagonal of 1 (the links include each vertex's link to itself): then the largest weights do not
+        # decide when the solver is content.
+        scale = 1.0 / np.sqrt(pull + degree - 1.0)
+        system = (diags(scale) @ (diags(pull + degree) - adjacency) @ diags(scale)).tocsr()
         right = weight[:, None] * field + TINY * mean
         # Multi-resolution start: smoothed data spread far in few steps.
         start, mass = weight[:, None] * field + TINY * mean, pull[:, None]
         for _ in range(40):
             start, mass = self.mean @ start, self.mean @ mass
         start = start / mass
-        columns = [
-            cg(system, right[:, c], x0=start[:, c], rtol=1e-4, maxiter=400, M=jacobi)[0] for c in range(field.shape[1])
-        ]
+        columns = []
+        for c in range(field.shape[1]):
+            first = start[:, c] / scale
+            # Solved for the correction, so that the tolerance is a share of what is still wrong.
+            wrong = scale * right[:, c] - system @ first
+            columns.append(scale * (first + cg(system, wrong, rtol=1e-3, maxiter=1000)[0]))
         return np.stack(columns, 1)
 
 

@@ -1,8 +1,8 @@
 """A process of its own for xatlas: `python -m meshwright.geometry.atlas.worker IN.npz OUT.npz`.
 
-IN holds `vertices` float32 [N, 3], `faces` int32 [F, 3], `texture_size` and `padding`; OUT will hold `uv` float32 [U, 2]
-and `uv_faces` int32 [F, 3]. xatlas cannot be interrupted and takes minutes on some meshes: whoever starts this process
-kills it when it takes too long.
+IN holds `vertices` float32 [N, 3], `faces` int32 [F, 3], `texture_size` and `padding`; OUT will hold `uv` float32
+[U, 2] and `uv_faces` int32 [F, 3]. xatlas cannot be interrupted and takes minutes on some meshes: whoever starts this
+process kills it when it takes too long.
 """
 
 from __future__ import annotations

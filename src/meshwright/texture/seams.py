@@ -1,0 +1,145 @@
+"""Where one view's detail ends and the next one's begins.
+
+Letters: V views, G vertices of the surface graph, L links between neighbours (each once), A vertices that may change.
+A seam between two views costs by its length and by how differently they paint it. Where a camera is some pixels off,
+the same edge of the object appears twice, once in each view; a seam between the two would show it twice. Against that
+stands what the vertices lose by taking another view than the best.
+Source: the two costs, Lempitsky and Ivanov, "Seamless mosaicing of image-based texture maps", CVPR 2007; the search,
+Boykov, Veksler and Zabih, "Fast approximate energy minimization via graph cuts", PAMI 2001 (alpha-expansion).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import breadth_first_order, maximum_flow
+
+from meshwright.types import Array
+
+__all__ = ["BLIND", "SeamCosts", "find_labels"]
+
+BLIND = 1e-3
+"""A view with a lower rating does not see the vertex."""
+SWEEPS = 3
+"""How often each view may spread; the second sweep already changes next to nothing."""
+UNITS = 1000.0
+"""Maximum flow counts in whole numbers: one unit of cost in so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeamCosts:
+    """What the search weighs against each other.
+
+    Attributes:
+        rating: How well each view sees each vertex, float32 [V, G].
+        colour: What it shows there, sRGB float32 [V, G, 3]; any value where it is blind.
+        source, target: Links between neighbours, int64 [L].
+        loss: Cost of a rating lower by 1.
+        seam: Cost of any change of view over a link.
+        contrast: Cost on top where the two views differ by 1.
+    """
+
+    rating: Array
+    colour: Array
+    source: Array
+    target: Array
+    loss: float
+    seam: float
+    contrast: float
+
+    def own(self, labels: Array, vertices: Array) -> Array:
+        """What vertices lose by being painted by `labels`; nobody is painted by a view that is blind there."""
+        rating = self.rating[labels, vertices]
+        return np.where(rating > BLIND, self.loss * (self.rating[:, vertices].max(0) - rating), 1e4)
+
+    def between(self, one: Array, other: Array, links: Array) -> Array:
+        """What links cost whose source is painted by `one` and whose target by `other`."""
+        gap = np.maximum(self._gap(one, other, self.source[links]), self._gap(one, other, self.target[links]))
+        return np.where(one == other, 0.0, self.seam + self.contrast * gap)
+
+    def _gap(self, one: Array, other: Array, vertices: Array) -> Array:
+        both = (self.rating[one, vertices] > BLIND) & (self.rating[other, vertices] > BLIND)
+        return np.where(both, np.linalg.norm(self.colour[one, vertices] - self.colour[other, vertices], axis=-1), 0.0)
+
+    def total(self, labels: Array) -> float:
+        """The sum of all costs over vertices that any view sees."""
+        lit = np.flatnonzero(self.rating.max(0) > BLIND)
+        links = np.arange(len(self.source))
+        return float(
+            self.own(labels[lit], lit).sum() + self.between(labels[self.source], labels[self.target], links).sum()
+        )
+
+
+def find_labels(costs: SeamCosts) -> Array:
+    """One view per vertex, int64 [G], at nearly the least total cost.
+
+    Starts from the best view everywhere. Then each view in turn may spread over vertices that it sees: which of them it
+    takes is decided for all at once, at the least cost, by a minimum cut.
+    """
+    labels: Array = costs.rating.argmax(0)
+    for _ in range(SWEEPS):
+        before = labels
+        for view in range(len(costs.rating)):
+            labels = expand(costs, labels, view)
+        if np.array_equal(before, labels):
+            break
+    return labels
+
+
+def expand(costs: SeamCosts, labels: Array, view: int) -> Array:
+    """Let one view take over whichever vertices make the total less."""
+    active = (costs.rating[view] > BLIND) & (labels != view)
+    vertices = np.flatnonzero(active)
+    if len(vertices) == 0:
+        return labels
+    number = np.full(len(labels), -1)
+    number[vertices] = np.arange(len(vertices))
+    links = np.flatnonzero(active[costs.source] | active[costs.target])
+    source, target = costs.source[links], costs.target[links]
+    new = np.full(len(links), view)
+    neither = costs.between(labels[source], labels[target], links)
+    second = costs.between(labels[source], new, links)
+    first = costs.between(new, labels[target], links)
+    keep = costs.own(labels[vertices], vertices)
+    take = costs.own(np.full(len(vertices), view), vertices)
+
+    # A link to a vertex that cannot change is a matter of the other end alone.
+    for free, bound, changed in ((source, target, first), (target, source, second)):
+        alone = active[free] & ~active[bound]
+        np.add.at(keep, number[free[alone]], neither[alone])
+        np.add.at(take, number[free[alone]], changed[alone])
+    both = active[source] & active[target]
+    i, j = number[source[both]], number[target[both]]
+    # A cut needs neither <= first + second; contrasts between three views can break that, by little.
+    neither, first, second = np.minimum(neither[both], first[both] + second[both]), first[both], second[both]
+    np.add.at(take, i, first - neither)
+    np.add.at(take, j, -first)
+    taken = minimum_cut(keep, take, i, j, first + second - neither)
+    changed = labels.copy()
+    changed[vertices[taken]] = view
+    return changed if costs.total(changed) < costs.total(labels) else labels
+
+
+def minimum_cut(keep: Array, take: Array, i: Array, j: Array, apart: Array) -> Array:
+    """Choose x in {0, 1} per vertex so that sum(keep (1 - x) + take x) + sum(apart (1 - x_i) x_j) is least.
+
+    Args:
+        keep, take: float64 [A].
+        i, j, apart: Links and their costs >= 0.
+    Returns:
+        x, bool [A].
+    """
+    count = len(keep)
+    low = np.minimum(keep, take)
+    origin, end, every = np.full(count, count), np.full(count, count + 1), np.arange(count)
+    row, column = np.concatenate([origin, every, i]), np.concatenate([every, end, j])
+    capacity = np.rint(np.concatenate([take - low, keep - low, apart]) * UNITS).astype(np.int32)
+    graph = csr_matrix((capacity, (row, column)), shape=(count + 2, count + 2))
+    rest = (graph - maximum_flow(graph, count, count + 1).flow).tocsr()
+    rest.data = np.maximum(rest.data, 0)
+    rest.eliminate_zeros()
+    kept = np.zeros(count + 2, bool)
+    kept[breadth_first_order(rest, count, return_predecessors=False)] = True
+    return ~kept[:count]
