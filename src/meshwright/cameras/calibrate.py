@@ -14,7 +14,7 @@ import numpy as np
 
 from meshwright.cameras.consistency import CameraParameters, Grazing, grazing_points, grazing_values
 from meshwright.cameras.silhouettes import Silhouette
-from meshwright.types import Array
+from meshwright.types import Array, Monitor
 
 __all__ = ["Calibration", "CalibrationConfig", "calibrate", "disagreement", "scale_from_extents"]
 
@@ -87,7 +87,10 @@ def scale_from_extents(parameters: CameraParameters, silhouettes: Sequence[Silho
 
 
 def calibrate(
-    start: CameraParameters, silhouettes: Sequence[Silhouette], config: CalibrationConfig | None = None
+    start: CameraParameters,
+    silhouettes: Sequence[Silhouette],
+    config: CalibrationConfig | None = None,
+    monitor: Monitor | None = None,
 ) -> Calibration:
     """Fit the corrections of `start` so that the silhouettes agree.
 
@@ -95,6 +98,7 @@ def calibrate(
         start: Cameras and first corrections.
         silhouettes: One per camera.
         config: What is fitted and how firmly it is held.
+        monitor: Asked to stop before every step: with many views a step takes a second.
     Returns:
         The best state seen. Its disagreement is never above the start's.
     """
@@ -110,6 +114,8 @@ def calibrate(
     damping = 1e-3
     cost = best_cost
     for _ in range(config.iterations):
+        if monitor is not None:
+            monitor.check()
         if disagreement(grazing, views).mean() < 1e-5:
             break
         jacobian, residual = _linearise(grazing, current, silhouettes, width, config)

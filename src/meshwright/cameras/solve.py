@@ -126,11 +126,11 @@ def _given(views: ViewSet, cameras: tuple[Camera, ...], config: CameraConfig, mo
         return CameraSolution(views=views, cameras=cameras, frame="given", report={"source": "given"}, warnings=())
     outlines = map_threads(lambda v: silhouette_of(v, points=config.contour_points), views.views)
     start = CameraParameters.from_cameras(cameras)
-    monitor.check()
     calibration = calibrate(
         start,
         outlines,
         CalibrationConfig(iterations=30, turns=True, log_scale_prior=0.01, offset_prior=0.01, turn_prior=0.01),
+        monitor,
     )
     names = [view.name for view in views.views]
     return CameraSolution(
@@ -151,17 +151,16 @@ def _calibrate_in_steps(
     if before.mean() < _EXPLAINED / 8:
         # The rig as it stands explains the views: any correction would only follow noise.
         return Calibration(parameters=untouched, disagreement=float(before.mean()), per_view=before), "rig"
-    firm = calibrate(start, outlines, CalibrationConfig(iterations=40))
+    firm = calibrate(start, outlines, CalibrationConfig(iterations=40), monitor)
     loose = CalibrationConfig(iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE)
-    best, model = calibrate(firm.parameters, outlines, loose), "scale and offset"
+    best, model = calibrate(firm.parameters, outlines, loose, monitor), "scale and offset"
     for name, config in (
         ("scale, offset and perspective", replace(loose, perspective=True)),
         ("scale, offset, perspective and rotation", replace(loose, perspective=True, turns=True)),
     ):
-        monitor.check()
         if best.disagreement < _EXPLAINED:
             break
-        richer = calibrate(best.parameters, outlines, config)
+        richer = calibrate(best.parameters, outlines, config, monitor)
         if richer.disagreement < _WORTH * best.disagreement:
             best, model = richer, name
     return best, model
