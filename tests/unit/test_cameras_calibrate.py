@@ -14,19 +14,10 @@ from meshwright.cameras.calibrate import CalibrationConfig, calibrate, disagreem
 from meshwright.cameras.consistency import CameraParameters, grazing_points
 from meshwright.cameras.silhouettes import Silhouette, silhouette_of
 from meshwright.types import Array, Camera
-from scenes import FACE, TOOL, Ellipsoid, disturbed, six, views_of
+from scenes import DISTURBANCES, FACE, TOOL, Ellipsoid, disturbed, six, views_of
 
 WIDTH = 160
 PLAIN = CameraParameters.from_cameras(six(WIDTH))
-PUT_IN = (
-    (1.05, 0.01, -0.015),
-    (0.96, -0.02, 0.0),
-    (1.0, 0.015, 0.02),
-    (0.94, 0.0, -0.01),
-    (1.03, -0.01, 0.01),
-    (1.06, 0.02, -0.02),
-)
-"""Scale, shift to the right and down in widths, view by view: up to 6 % and 2 %."""
 LOOSE = CalibrationConfig(iterations=40, log_scale_prior=0.33, offset_prior=0.33)
 
 
@@ -36,13 +27,13 @@ def outlines_of(solids: Sequence, cameras: Sequence[Camera]) -> list[Silhouette]
 
 @functools.cache
 def disturbed_outlines(solids: Sequence) -> list[Silhouette]:
-    """With PUT_IN put in."""
-    return outlines_of(solids, [disturbed(c, *d) for c, d in zip(six(WIDTH), PUT_IN, strict=True)])
+    """With DISTURBANCES put in."""
+    return outlines_of(solids, [disturbed(c, *d) for c, d in zip(six(WIDTH), DISTURBANCES, strict=True)])
 
 
 def put_in_as_corrections() -> Array:
-    """(log scale, offset u, offset v) that undo PUT_IN, [6, 3]."""
-    return np.array([[math.log(scale), 2 * right, -2 * down] for scale, right, down in PUT_IN])
+    """(log scale, offset u, offset v) that undo DISTURBANCES, [6, 3]."""
+    return np.array([[math.log(scale), 2 * right, -2 * down] for scale, right, down in DISTURBANCES])
 
 
 def beyond_gauge(found: Array, truth: Array) -> tuple[float, float]:
@@ -119,7 +110,7 @@ def test_a_common_size_and_shift_are_no_disagreement() -> None:
 def test_extents_alone_come_close() -> None:
     """Twelve extents, weak perspective assumed, of an object without bumps: all but its own depth is explained."""
     outlines = outlines_of(
-        [Ellipsoid(radii=(0.34, 0.5, 0.38))], [disturbed(c, *d) for c, d in zip(six(WIDTH), PUT_IN, strict=True)]
+        [Ellipsoid(radii=(0.34, 0.5, 0.38))], [disturbed(c, *d) for c, d in zip(six(WIDTH), DISTURBANCES, strict=True)]
     )
     start = scale_from_extents(PLAIN, outlines)
     scale, offset = beyond_gauge(start.corrections()[:, :3], put_in_as_corrections())
