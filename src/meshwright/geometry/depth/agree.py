@@ -68,6 +68,7 @@ def agree(
     touching: Sequence[Extremes],
     *,
     size: float,
+    free_frame: bool = False,
     samples: int = 2500,
 ) -> list[DepthMeaning]:
     """Refine the meanings of all depth renders together.
@@ -77,25 +78,15 @@ def agree(
         meanings: First fits, one per render. All METRIC ones share `a` (and `b` stays 0).
         touching: Row and column extremes, the anchor to the hull.
         size: The object's longest side in world units: thresholds scale with it.
+        free_frame: The cameras were fitted to silhouettes, which leaves a common scale and a common shift of the world
+            open. Renders with z = a * value then need an offset each, but only of the four kinds that such a change of
+            frame makes: the same for all views, or along the views' optical axes.
         samples: Pixels per view.
     """
     meanings = list(meanings)
     points = [_sampled(render, samples, seed) for seed, render in enumerate(laid)]
     metric = [m.kind is DepthKind.METRIC for m in meanings]
-    # Unknowns: (a, b) per view; METRIC views share one slot for a; where b is 0 by rule it stays so.
-    slots, count = [], 0
-    shared: int | None = None
-    for is_metric in metric:
-        if is_metric:
-            if shared is None:
-                shared, count = count, count + 1
-            slots.append((shared, -1))
-        elif meanings[len(slots)].b == 0.0:
-            slots.append((count, -1))
-            count += 1
-        else:
-            slots.append((count, count + 1))
-            count += 2
+    slots, count = _slots(laid, meanings, free_frame=free_frame)
     for limit in _ROUNDS:
         normal = np.zeros((count, count))
         gradient = np.zeros(count)
@@ -131,22 +122,60 @@ def agree(
         normal += 1e-9 * np.trace(normal) * np.eye(count)
         step = -np.linalg.lstsq(normal, gradient, rcond=None)[0]
         meanings = [
-            replace(m, a=m.a + step[a], b=m.b + (step[b] if b >= 0 else 0.0))
-            for m, (a, b) in zip(meanings, slots, strict=True)
+            replace(m, a=m.a + step[slot.a], b=m.b + float(slot.b @ step))
+            for m, slot in zip(meanings, slots, strict=True)
         ]
     return meanings
 
 
-def _add(jacobian: Array, slot: tuple[int, int], da: Array, db: Array) -> None:
-    jacobian[:, slot[0]] += da
-    if slot[1] >= 0:
-        jacobian[:, slot[1]] += db
+@dataclass(frozen=True, kw_only=True)
+class _Slot:
+    """Which unknown is a view's `a`, and how its `b` depends on all unknowns, float64 [U]."""
+
+    a: int
+    b: Array
+
+
+def _slots(laid: Sequence[LaidDepth], meanings: Sequence[DepthMeaning], *, free_frame: bool) -> tuple[list[_Slot], int]:
+    """(a, b) per view; METRIC views share one a; where b is 0 by rule it follows the frame, if that is free."""
+    columns: list[tuple[int, int]] = []
+    count = 0
+    shared = -1
+    for meaning in meanings:
+        if meaning.kind is DepthKind.METRIC:
+            if shared < 0:
+                shared, count = count, count + 1
+            columns.append((shared, -1))
+        elif meaning.b == 0.0:
+            columns.append((count, -1))
+            count += 1
+        else:
+            columns.append((count, count + 1))
+            count += 2
+    frame = count
+    if free_frame and any(b < 0 for _, b in columns):
+        count += 4
+    slots = []
+    for render, (a, b) in zip(laid, columns, strict=True):
+        weights = np.zeros(count)
+        if b >= 0:
+            weights[b] = 1.0
+        elif count > frame:
+            weights[frame] = 1.0
+            weights[frame + 1 :] = render.camera.forward
+        slots.append(_Slot(a=a, b=weights))
+    return slots, count
+
+
+def _add(jacobian: Array, slot: _Slot, da: Array, db: Array) -> None:
+    jacobian[:, slot.a] += da
+    jacobian += db[:, None] * slot.b
 
 
 def _anchor(
     normal: Array,
     gradient: Array,
-    slot: tuple[int, int],
+    slot: _Slot,
     meaning: DepthMeaning,
     data: Extremes,
     limit: float,

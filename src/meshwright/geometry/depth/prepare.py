@@ -116,6 +116,7 @@ def prepare_depth(
             [_meaning(meanings, i) for i in kept],
             [_laid(laid, i).touching for i in kept],
             size=size,
+            free_frame=not rig_frame,
         )
         if rig_frame:
             final = [_snapped(m) for m in final]
