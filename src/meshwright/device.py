@@ -6,8 +6,10 @@ import gc
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +17,7 @@ from meshwright.errors import DeviceError, OptionError, VramError
 
 __all__ = [
     "check_vram_available",
+    "checking",
     "cleanup_gpu_memory",
     "cpu_threads",
     "describe_device",
@@ -149,14 +152,36 @@ def cpu_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_between_items: ContextVar[Callable[[], None]] = ContextVar("_between_items", default=lambda: None)
+
+
+@contextmanager
+def checking(check: Callable[[], None]) -> Iterator[None]:
+    """Within this, `map_threads` calls `check` before every item, so that long work can be stopped between items.
+
+    What `check` raises ends `map_threads` and comes out of it; items that have begun are finished first.
+    """
+    token = _between_items.set(check)
+    try:
+        yield
+    finally:
+        _between_items.reset(token)
+
+
 def map_threads(function: Callable[[Item], Result], items: Iterable[Item], *, device: str = "cpu") -> list[Result]:
     """`[function(item) for item in items]`, in threads on the CPU, one after the other on a GPU.
 
     A Warp launch on the CPU uses one core but releases the GIL; NumPy and SciPy mostly do too.
     """
     items = list(items)
+    check = _between_items.get()
+
+    def run(item: Item) -> Result:
+        check()
+        return function(item)
+
     threads = min(cpu_threads(), len(items))
     if device != "cpu" or threads < 2:
-        return [function(item) for item in items]
+        return [run(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
+        return list(pool.map(run, items))

@@ -21,7 +21,7 @@ import meshwright
 from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
 from meshwright.checkpoint import Checkpoints, chain_key
 from meshwright.config import ReconstructConfig
-from meshwright.device import check_vram_available, describe_device, map_threads, pick_device
+from meshwright.device import check_vram_available, checking, describe_device, map_threads, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
 from meshwright.geometry import (
@@ -158,18 +158,18 @@ class Result:
 
 
 def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tuple[Stage, ...]:
-    """The stages of a run with this model, in order; shares as measured at `standard` on two CPU cores."""
+    """The stages of a run with this model, in order; shares are seconds at `standard` on two CPU cores."""
     return (
-        Stage(name="read", title="Reading the views", share=8),
-        Stage(name="cameras", title="Finding the cameras", share=25),
-        Stage(name="shape", title="Carving the shape", share=25),
+        Stage(name="read", title="Reading the views", share=5),
+        Stage(name="cameras", title="Finding the cameras", share=4),
+        Stage(name="shape", title="Carving the shape", share=12),
         Stage(name="model", title=f"Refining with {model.model_name}", share=model.share),
-        Stage(name="simplify", title="Simplifying the mesh", share=4),
-        Stage(name="unwrap", title="Laying out the texture", share=4),
-        Stage(name="texture", title="Painting the texture", share=14),
-        Stage(name="export", title="Writing the files", share=8),
-        Stage(name="judge", title="Checking the files against the views", share=8),
-        Stage(name="report", title="Writing previews and the report", share=6),
+        Stage(name="simplify", title="Simplifying the mesh", share=0.5),
+        Stage(name="unwrap", title="Laying out the texture", share=1),
+        Stage(name="texture", title="Painting the texture", share=6),
+        Stage(name="export", title="Writing the files", share=1),
+        Stage(name="judge", title="Checking the files against the views", share=2),
+        Stage(name="report", title="Writing previews and the report", share=2),
     )
 
 
@@ -262,7 +262,7 @@ def _recipe(
     mesh = run.keep("simplify", Mesh, lambda _: simplify(proposal.mesh, config.faces), config.faces)
 
     atlas_config = AtlasConfig(texture_size=config.texture_pixels)
-    atlas = run.keep("unwrap", Atlas, lambda _: unwrap(mesh, atlas_config), atlas_config)
+    atlas = run.keep("unwrap", Atlas, lambda m: unwrap(mesh, atlas_config, m), atlas_config)
 
     texture_config = TextureConfig(size=config.texture_pixels)
     textured = run.keep(
@@ -276,7 +276,8 @@ def _recipe(
     pictures = _pictures(source, solution.views, run.workspace.output)
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
 
-    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *proposal.warnings)
+    notes = (atlas.note,) if atlas.note else ()
+    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *proposal.warnings, *notes)
 
     def check(monitor: Monitor) -> QualityReport:
         monitor.report(0, "Rendering the files")
@@ -406,7 +407,9 @@ class _Run:
             self.monitor.report(span.start, span.stage.title)
         log.info("stage %s", name)
         begun = time.perf_counter()
-        value = work(self.plan.monitor(name, self.monitor))
+        monitor = self.plan.monitor(name, self.monitor)
+        with checking(monitor.check):
+            value = work(monitor)
         self.timings[name] = time.perf_counter() - begun
         self.monitor.check()
         return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ class _StageMonitor:
         self.step = span.stage.title
         self.says_how_far = False
         self.began = self.moved = time.monotonic()
+        self.lock = threading.Lock()
 
     def report(self, percent: float, step: str) -> None:
         self.step = step
@@ -94,6 +96,7 @@ class _StageMonitor:
     def _move(self, fraction: float) -> None:
         # The end of a span belongs to the next stage, so a stage stops just short of it.
         last = max(self.span.start, self.span.end - 1e-3)
-        self.reached = max(self.reached, min(self.span.start + fraction * (self.span.end - self.span.start), last))
-        self.moved = time.monotonic()
-        self.whole.report(self.reached, self.step)
+        with self.lock:  # stages check in from several threads
+            self.reached = max(self.reached, min(self.span.start + fraction * (self.span.end - self.span.start), last))
+            self.moved = time.monotonic()
+            self.whole.report(self.reached, self.step)

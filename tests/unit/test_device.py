@@ -11,13 +11,14 @@ import pytest
 from meshwright import device as device_module
 from meshwright.device import (
     check_vram_available,
+    checking,
     cleanup_gpu_memory,
     cpu_threads,
     describe_device,
     map_threads,
     pick_device,
 )
-from meshwright.errors import DeviceError, OptionError, VramError
+from meshwright.errors import Cancelled, DeviceError, OptionError, VramError
 
 
 @pytest.fixture
@@ -110,6 +111,21 @@ def test_map_threads_keeps_order_and_passes_errors_on() -> None:
 def test_map_threads_stays_in_this_thread_for_a_gpu() -> None:
     here = threading.get_ident()
     assert map_threads(lambda _: threading.get_ident(), range(4), device="cuda:0") == [here] * 4
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_map_threads_can_be_stopped_between_items(device: str) -> None:
+    done: list[int] = []
+
+    def check() -> None:
+        if len(done) >= 3:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled), checking(check):
+        map_threads(done.append, range(50), device=device)
+    assert 3 <= len(done) < 3 + 2 * cpu_threads()
+    map_threads(done.append, range(50), device=device)  # nobody listens any more
+    assert len(done) >= 53
 
 
 @pytest.mark.gpu
