@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from scipy import ndimage
 
 from meshwright.cameras.rigs import DEFAULT_RIG, Rig, rig_cameras
 from meshwright.types import Array, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
@@ -93,25 +94,35 @@ class Dented:
         return self.whole.inside(points) & ~self.ball.inside(points)
 
 
-def rays(camera: Camera, samples: int = 1) -> tuple[Array, Array]:
-    """Origin [3] and directions [H * samples, W * samples, 3] of the rays through evenly spread sub-pixels."""
-    x = (np.arange(camera.width * samples) + 0.5) / samples
-    y = (np.arange(camera.height * samples) + 0.5) / samples
-    pixels = np.stack(np.meshgrid(x, y), -1)
-    return camera.position, camera.unproject(pixels, np.ones(pixels.shape[:2])) - camera.position
+def pixel_grid(camera: Camera) -> Array:
+    """Pixel centres (x, y), float64 [H, W, 2]."""
+    return np.stack(np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5), -1)
 
 
-def entry_depth(solids: Sequence[Solid], camera: Camera, samples: int = 1) -> Array:
-    """z of the first surface, float64 [H * samples, W * samples]; inf on background."""
-    origin, direction = rays(camera, samples)
-    return functools.reduce(np.minimum, [solid.span(origin, direction)[0] for solid in solids])
+def first_hit(solids: Sequence[Solid], camera: Camera, pixels: Array) -> Array:
+    """z of the first surface behind pixels [..., 2], float64 [...]; inf where there is none."""
+    direction = camera.unproject(pixels, np.ones(pixels.shape[:-1])) - camera.position
+    return functools.reduce(np.minimum, [solid.span(camera.position, direction)[0] for solid in solids])
+
+
+def entry_depth(solids: Sequence[Solid], camera: Camera) -> Array:
+    """z of the first surface behind pixel centres, float64 [H, W]; inf on background."""
+    return first_hit(solids, camera, pixel_grid(camera))
 
 
 def coverage(solids: Sequence[Solid], camera: Camera, samples: int = 4) -> Array:
-    """Share of each pixel that the solids cover, float32 [H, W], from samples^2 rays."""
-    hit = np.isfinite(entry_depth(solids, camera, samples))
-    shape = (camera.height, samples, camera.width, samples)
-    return hit.reshape(shape).mean((1, 3)).astype(np.float32)
+    """Share of each pixel that the solids cover, float32 [H, W], from samples^2 rays.
+
+    Only pixels beside a centre that decides otherwise are sampled: solids here are wider than a pixel.
+    """
+    centre = np.isfinite(entry_depth(solids, camera))
+    around = np.ones((3, 3), bool)
+    rim = ndimage.binary_dilation(centre, around) & ~ndimage.binary_erosion(centre, around, border_value=1)
+    step = (np.arange(samples) + 0.5) / samples - 0.5
+    offsets = np.stack(np.meshgrid(step, step), -1).reshape(-1, 2)
+    result = centre.astype(np.float32)
+    result[rim] = np.isfinite(first_hit(solids, camera, pixel_grid(camera)[rim][:, None] + offsets)).mean(1)
+    return result
 
 
 def grey(points: Array) -> Array:
@@ -123,8 +134,7 @@ def picture(solids: Sequence[Solid], camera: Camera, *, paint: Paint = grey, sam
     """What the camera sees: colour at pixel centres on white, soft mask, no shading."""
     z = entry_depth(solids, camera)
     seen = np.isfinite(z)
-    columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    points = camera.unproject(np.stack([columns, rows], -1)[seen], z[seen])
+    points = camera.unproject(pixel_grid(camera)[seen], z[seen])
     mask = coverage(solids, camera, samples)
     rgb = np.ones((camera.height, camera.width, 3), np.float32)
     rgb[mask > 0] = paint(points).mean(0)  # rim pixels whose centre just misses

@@ -230,5 +230,5 @@ def test_a_wrong_view_contradicts_the_others() -> None:
     right = grazing_points(CameraParameters.from_cameras(cameras), outlines)
     outlines[2], outlines[3] = outlines[3], outlines[2]
     wrong = grazing_points(CameraParameters.from_cameras(cameras), outlines)
-    assert np.maximum(-right.value, 0).mean() < 1e-4
+    assert np.maximum(-right.value, 0).mean() < 2e-4
     assert np.maximum(-wrong.value, 0).mean() > 0.01

@@ -33,11 +33,9 @@ def judge(views: ViewSet, *, points: int = 24, rigs: tuple[Rig, ...] = RIGS) -> 
     [
         Rig(),
         Rig(left="-x"),
-        Rig(top_up="-z"),
         Rig(top_up="+x"),
         Rig(bottom_up="-z"),
-        Rig(bottom_up="-x"),
-        Rig(left="-x", top_up="-x", bottom_up="+x"),
+        Rig(left="-x", top_up="-z", bottom_up="-x"),
     ],
     ids=lambda rig: rig.name,
 )
@@ -93,7 +91,7 @@ def face(paint: Paint, mirrored: str) -> Resolution:
     return judge(views_of(FACE, six(WIDTH), paint=paint, samples=3, mirrored=mirrored), rigs=(DEFAULT_RIG,))
 
 
-@pytest.mark.parametrize("mirrored", ["front", "back", "top"])
+@pytest.mark.parametrize("mirrored", ["front", "top"])
 def test_colours_find_a_mirrored_view_of_a_symmetric_solid(mirrored: str) -> None:
     verdict = face(one_sided, mirrored)
     assert verdict.best.mirrored == mirrored
@@ -116,7 +114,7 @@ def test_a_swap_that_outlines_show_is_not_asked_of_colours() -> None:
     assert not verdict.by_colour
 
 
-@pytest.mark.parametrize("mirrored", ["", "front", "bottom"])
+@pytest.mark.parametrize("mirrored", ["", "front"])
 def test_what_nothing_tells_apart_stays_undecided_and_plain(mirrored: str) -> None:
     verdict = face(symmetric, mirrored)
     assert verdict.best.name == DEFAULT_RIG.name

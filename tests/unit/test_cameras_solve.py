@@ -51,19 +51,14 @@ def test_views_that_agree_get_exactly_the_rig() -> None:
     assert solution.report["mirrored"] is None
 
 
-def test_exchanged_left_and_right_are_found_and_said() -> None:
-    rig = Rig(left="-x")
+def test_exchanged_and_turned_views_are_found_and_said() -> None:
+    rig = Rig(left="-x", top_up="-z", bottom_up="+x")
     solution = solve(tool_views(rig), AUTO)
     assert_same_cameras(solution.cameras, six(WIDTH, rig=rig))
     assert solution.report["rig"] == rig.name
-    assert any("Left and right are exchanged" in text for text in solution.warnings)
-
-
-def test_turned_pictures_from_above_and_below_are_found_and_said() -> None:
-    rig = Rig(top_up="-z", bottom_up="+x")
-    solution = solve(tool_views(rig), AUTO)
-    assert_same_cameras(solution.cameras, six(WIDTH, rig=rig))
-    assert any("top view has -z up and the bottom view +x" in text for text in solution.warnings)
+    exchanged, turned = solution.warnings
+    assert "Left and right are exchanged" in exchanged
+    assert "top view has -z up and the bottom view +x" in turned
 
 
 def test_a_mirrored_view_is_flipped_back_with_its_depth() -> None:
@@ -94,9 +89,9 @@ def test_disturbed_frames_are_brought_to_agreement() -> None:
     assert solution.report["model"] == "scale and offset"
     points = np.random.default_rng(0).uniform(-0.45, 0.45, (60, 3))
     error = _reprojection_after_best_motion(solution.cameras, truth, points)
-    # Nearest answer before: 6 % of half the object's picture, 3.2 pixels. Measured after: 0.25.
-    print(error)
-    assert error < 0.5
+    # Left at their rig the cameras are off by 3.5 pixels; measured after calibration: 0.37.
+    assert _reprojection_after_best_motion(six(WIDTH), truth, points) > 3.0
+    assert error < 0.6
     rows = solution.report["views"]
     assert isinstance(rows, list)
     scales = [row["scale"] / rows[0]["scale"] * DISTURBANCES[0][0] for row in rows]
@@ -117,7 +112,7 @@ def _reprojection_after_best_motion(found: tuple[Camera, ...], truth: list[Camer
 
 
 def test_the_report_is_plain_json_and_says_how_firm_it_is() -> None:
-    report = solve(tool_views(put_in=True), AUTO).report
+    report = solve(tool_views(put_in=True)).report
     assert json.loads(json.dumps(report)) == report
     assert report["source"] == "resolved"
     assert report["margin"] > 1.5  # type: ignore[operator]
@@ -182,7 +177,7 @@ def test_given_cameras_are_refined_when_asked() -> None:
     points = rng.uniform(-0.45, 0.45, (60, 3))
     before = _reprojection_after_best_motion(off, list(truth), points)
     after = _reprojection_after_best_motion(solution.cameras, list(truth), points)
-    print(before, after)
+    # Measured 0.55 of 0.92 pixels: priors hold given cameras firmly.
     assert after < 0.75 * before
     assert json.loads(json.dumps(solution.report)) == solution.report
 
