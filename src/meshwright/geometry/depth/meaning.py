@@ -14,12 +14,12 @@ import numpy as np
 
 from meshwright.types import Array, DepthKind
 
-__all__ = ["DepthMeaning", "Extremes", "explain", "extremes", "metric_unit"]
+__all__ = ["DepthMeaning", "Extremes", "explain", "extremes", "judged", "metric_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthMeaning:
-    """z = a * value + b for METRIC and LINEAR, 1 / (a * value + b) for INVERSE; `error` is the median misfit in z."""
+    """z = a * value + b for METRIC and LINEAR, 1 / (a * value + b) for INVERSE; `error` is the mean misfit in z."""
 
     kind: DepthKind
     a: float
@@ -112,10 +112,13 @@ def _candidates(data: Extremes, kind: DepthKind) -> list[DepthMeaning]:
         a, b = _line(data.high, 1 / data.z, through_zero=False)
         if a > 0:
             found.append(DepthMeaning(kind=DepthKind.INVERSE, a=a, b=b))
-    return [_judged(meaning, data) for meaning in found]
+    return [judged(meaning, data) for meaning in found]
 
 
-def _judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
+def judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
+    """The same meaning with its misfit to the touching points."""
+    if len(data.z) == 0:
+        return meaning
     nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
     error = float(np.abs(meaning.z(nearest) - data.z).mean())
     return DepthMeaning(kind=meaning.kind, a=meaning.a, b=meaning.b, error=error)

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from meshwright.device import map_threads
 from meshwright.geometry.depth.agree import LaidDepth, agree
-from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, metric_unit
+from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, judged, metric_unit
 from meshwright.geometry.depth.register import Registration, lay_onto, register
 from meshwright.geometry.depth.smooth import dequantise
 from meshwright.geometry.volume import Volume, march
@@ -121,7 +121,7 @@ def prepare_depth(
         if rig_frame:
             final = [_snapped(m) for m in final]
         for index, meaning in zip(kept, final, strict=True):
-            meanings[index] = meaning
+            meanings[index] = judged(meaning, _laid(laid, index).touching)
     height, width = working.outline.shape[1:]
     surface = np.zeros((len(views), height, width, 4), np.float32)
     trust = np.zeros((len(views), height, width), np.float32)
@@ -210,8 +210,7 @@ def _meanings(
             assert depth is not None
             a = depth.unit if given_cameras and depth.unit is not None else unit
             data = _laid(laid, index).touching
-            error = float(np.median(np.abs(a * data.low - data.z))) if len(data.z) else 0.0
-            meanings[index] = DepthMeaning(kind=DepthKind.METRIC, a=a, b=0.0, error=error)
+            meanings[index] = judged(DepthMeaning(kind=DepthKind.METRIC, a=a, b=0.0), data)
         worst = max((_meaning(meanings, i).error for i in metric), default=0.0)
         if worst > 0.5 * _MISFIT * size and not given_cameras:
             # 16 bits do not make depth metric: let the hull say what it is.
