@@ -216,6 +216,24 @@ def test_views_that_contradict_each_other_make_no_ghosts() -> None:
     assert np.abs(colours - 0.5).mean() > 0.8 * 0.4
 
 
+def test_exposures_are_evened_out() -> None:
+    """Every view brighter or darker by up to 15 %: matched, the seams are gone but for one common factor."""
+    mesh = ball()
+    gains = [1.15, 0.9, 1.0, 1.1, 0.87, 1.0]
+    views = [
+        replace(view, rgb=view.rgb * np.float32(gain)) for view, gain in zip(paint(mesh, CAMERAS), gains, strict=True)
+    ]
+    atlas, texels = laid_out(mesh)
+    truth = stripes(texels.position[texels.inside])
+    spread = []
+    for match in (False, True):
+        textured = bake_texture(mesh, atlas, views, CAMERAS, replace(FAST, match_exposure=match))
+        colours = baked_colours(textured, texels)
+        ratio = np.log((colours + 0.01) / (truth + 0.01))
+        spread.append(float(ratio.std()))
+    assert spread[1] < 0.35 * spread[0]
+
+
 def test_pictures_of_another_size_than_the_camera(
     painted_ball: tuple[Mesh, Atlas, Texels, list[View], TexturedMesh],
 ) -> None:

@@ -13,6 +13,7 @@ from meshwright.geometry.atlas import AtlasConfig, unwrap
 from meshwright.rendering import rasterize_mesh
 from meshwright.texture import kernels
 from meshwright.texture.choice import choose_views, fill_unseen
+from meshwright.texture.exposure import find_gains
 from meshwright.texture.finish import fill_picture
 from meshwright.texture.seams import minimum_cut
 from meshwright.texture.sight import judge_view, see_points
@@ -202,6 +203,20 @@ def test_minimum_cut_against_every_choice() -> None:
         choices = [np.array([bool(n >> k & 1) for k in range(7)]) for n in range(128)]
         # Costs are rounded to thousandths for the flow.
         assert cost(minimum_cut(keep, take, i, j, apart)) < min(map(cost, choices)) + 0.02
+
+
+def test_gains_of_views_that_overlap() -> None:
+    """Three views in a chain, each a tenth brighter than the last; the fourth sees none of what they see."""
+    rating = np.zeros((4, 400), np.float32)
+    rating[0, :200] = rating[1, 100:300] = rating[2, 200:360] = rating[3, 360:] = 0.8
+    colour = np.random.default_rng(0).uniform(0.2, 0.5, (400, 3)).astype(np.float32)
+    brightness = np.array([1.0, 1.1, 1.21, 3.0], np.float32)
+    gains = find_gains(rating, colour * brightness[:, None, None])
+    np.testing.assert_array_equal(gains[3], 1)
+    # Held back a little, the views come most of the way.
+    assert np.ptp(np.log(gains[:3, 0] * brightness[:3])) < 0.4 * np.log(1.21)
+    np.testing.assert_allclose(gains[:, 0], gains[:, 1], atol=1e-5)
+    np.testing.assert_array_equal(find_gains(rating[:1], colour[None]), np.ones((1, 3)))
 
 
 # --- what a view sees ------------------------------------------------------------------------------------------------

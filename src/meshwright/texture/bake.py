@@ -14,11 +14,12 @@ from meshwright.geometry.atlas import Atlas
 from meshwright.rendering import rasterize_views
 from meshwright.rendering.rasterize import load_kernels
 from meshwright.texture import kernels
-from meshwright.texture.choice import blend_base, choose_views, rate_views
+from meshwright.texture.choice import blend_base, choose_views, coarse_bands, rate_views
+from meshwright.texture.exposure import find_gains
 from meshwright.texture.finish import fill_picture, seen_picture
 from meshwright.texture.gather import TexelLoader
 from meshwright.texture.refine import back_project
-from meshwright.texture.sight import JudgedView, judge_view, see_points
+from meshwright.texture.sight import JudgedView, brightened, judge_view, see_points
 from meshwright.texture.surface import build_graph
 from meshwright.texture.texels import find_texels
 from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, View
@@ -34,12 +35,14 @@ class TextureConfig:
     """Side of the texture in texels; that of the atlas's padding."""
     erode: float = 1.5
     """Pixels next to a silhouette that are never used."""
-    ramp: float = 0.008
+    ramp: float = 0.006
     """Share of the picture's width over which trust then rises to full."""
     change: float = 0.006
     """Half-width of the change from one view's detail to the next one's, as a share of the object's extent."""
     coarse: float = 0.025
     """Structures wider than this share of the extent are blended between all views that see them."""
+    match_exposure: bool = False
+    """Whether to even out differences in brightness and white balance between the views."""
     rounds: int = 5
     """How often the render is compared with the views and its errors carried back; 0 leaves it out."""
 
@@ -99,9 +102,14 @@ def bake_texture(
     monitor.check()
     rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
     shown = np.stack([s[2] for s in sights])
+    coarse = coarse_bands(graph, rating, shown, config.coarse)
+    if config.match_exposure:
+        gains = find_gains(rating, coarse).astype(np.float32)
+        shown, coarse = shown * gains[:, None], coarse * gains[:, None]
+        judged = tuple(brightened(view, gain, device=device) for view, gain in zip(judged, gains, strict=True))
     share = choose_views(graph, rating, shown, config.change)
     monitor.check()
-    coarse, base = blend_base(graph, rating, share, shown, config.coarse)
+    base = blend_base(graph, rating, share, shown, coarse, config.coarse)
     monitor.check()
 
     loader = TexelLoader(texels, graph, share, device=device)

@@ -17,7 +17,7 @@ from meshwright.texture.seams import BLIND, SeamCosts, find_labels
 from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array
 
-__all__ = ["blend_base", "choose_views", "rate_views"]
+__all__ = ["blend_base", "choose_views", "coarse_bands", "rate_views"]
 
 KNOWN = 0.01
 """A vertex with a lower rating counts as unseen: the best view is almost edge-on or almost on a silhouette."""
@@ -28,7 +28,7 @@ HOLD = 5.0
 geometry: 0.1 gives 39.7 / 39.4 dB on spot / fox, 0.5 40.6 / 39.9, 2 41.0 / 40.0, 5 41.5 / 40.4, 20 no more."""
 SEAM = 0.3
 """What a seam costs, per hundredth of the extent, in ratings lost over a square of that size."""
-CONTRAST = 6.0
+CONTRAST = 3.0
 """What it costs on top where the two views differ as black and white (by 1 in one channel)."""
 
 
@@ -69,33 +69,43 @@ def choose_views(graph: SurfaceGraph, rating: Array, colour: Array, width: float
     return np.ascontiguousarray((share / np.maximum(total, 1e-9)).T.astype(np.float32))
 
 
-def blend_base(graph: SurfaceGraph, rating: Array, share: Array, colour: Array, width: float) -> tuple[Array, Array]:
-    """The coarse band: each view's own, and their wide blend, continued over what no view saw.
+def coarse_bands(graph: SurfaceGraph, rating: Array, colour: Array, width: float) -> Array:
+    """Each view's colour, blurred along the surface and continued a little beyond what the view sees.
+
+    Args:
+        graph: The surface.
+        rating: float32 [V, G].
+        colour: What each view shows at each vertex, float32 [V, G, 3]; any value where the rating is 0.
+        width: Standard deviation of the blur, as a share of the extent.
+    Returns:
+        float32 [V, G, 3]; 0 far from everything that the view sees.
+    """
+    coarse = np.zeros(colour.shape, np.float32)
+    for i in range(len(rating)):
+        packed = np.concatenate([rating[i, :, None] * colour[i], rating[i, :, None]], 1)
+        packed = graph.smooth(packed.astype(np.float64), width)
+        known = packed[:, 3] > 1e-5
+        coarse[i, known] = packed[known, :3] / packed[known, 3:]
+    return coarse
+
+
+def blend_base(graph: SurfaceGraph, rating: Array, share: Array, colour: Array, coarse: Array, width: float) -> Array:
+    """The wide blend of the coarse bands, continued over what no view saw; float32 [G, 3].
 
     Args:
         graph: The surface.
         rating: float32 [V, G].
         share: Of `choose_views`, float32 [V, G].
-        colour: What each view shows at each vertex, float32 [V, G, 3]; any value where the rating is 0.
-        width: Standard deviation of the blur that separates the bands, as a share of the extent.
-    Returns:
-        Coarse colour of each view float32 [V, G, 3], and the blend float32 [G, 3].
+        colour: What each view shows at each vertex, float32 [V, G, 3].
+        coarse: Of `coarse_bands`, float32 [V, G, 3].
+        width: As for `coarse_bands`.
     """
-    views, count = rating.shape
-    coarse = np.zeros((views, count, 3), np.float32)
-    blend, weight = np.zeros((count, 3)), np.zeros(count)
-    for i in range(views):
-        packed = np.concatenate([rating[i, :, None] * colour[i], rating[i, :, None], rating[i, :, None] ** 2], 1)
-        packed = graph.smooth(packed.astype(np.float64), width)
-        known = packed[:, 3] > 1e-5
-        coarse[i, known] = packed[known, :3] / packed[known, 3:4]
-        vote = packed[:, 4] * known
-        blend += vote[:, None] * coarse[i]
-        weight += vote
-    blend /= np.maximum(weight, 1e-12)[:, None]
+    votes = graph.smooth((rating.T**2).astype(np.float64), width).T * coarse.any(2)
+    blend = (votes[..., None] * coarse).sum(0) / np.maximum(votes.sum(0), 1e-12)[:, None]
     weight = share * (rating > 0) + 1e-3 * rating + 1e-12
     sharp = (weight[..., None] * colour).sum(0) / weight.sum(0)[:, None]
-    return coarse, fill_unseen(graph, blend, sharp, rating.max(0)).astype(np.float32)
+    filled: Array = fill_unseen(graph, blend, sharp, rating.max(0)).astype(np.float32)
+    return filled
 
 
 def fill_unseen(graph: SurfaceGraph, coarse: Array, sharp: Array, rating: Array) -> Array:

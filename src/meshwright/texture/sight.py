@@ -5,7 +5,7 @@ Letters: H, W pixels of the view, M points.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from meshwright.rendering.rasterize import load_kernels
 from meshwright.texture import kernels
 from meshwright.types import Array, Camera, View
 
-__all__ = ["JudgedView", "judge_view", "see_points"]
+__all__ = ["JudgedView", "brightened", "judge_view", "see_points"]
 
 SOLID_MASK = 0.98
 """A pixel with less coverage carries background colour."""
@@ -83,6 +83,12 @@ def judge_view(
         trust=wp.array(trust, dtype=wp.float32, device=device, copy=False),
         clean=clean,
     )
+
+
+def brightened(view: JudgedView, gain: Array, *, device: str) -> JudgedView:
+    """The view with its colours multiplied by a gain per channel, float32 [3]."""
+    image = view.image.numpy() * gain
+    return replace(view, image=wp.array(image, dtype=wp.vec3, device=device, copy=False))
 
 
 def see_points(view: JudgedView, position: Array, normal: Array, *, device: str) -> tuple[Array, Array, Array]:
