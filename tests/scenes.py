@@ -192,15 +192,15 @@ def views_of(
 
 
 TOOL = (
-    Box((-0.32, -0.50, -0.48), (0.02, -0.28, 0.48)),
-    Box((0.02, -0.50, 0.10), (0.32, -0.28, 0.34)),
-    Box((-0.32, -0.28, -0.48), (-0.08, 0.50, -0.20)),
-    Box((-0.20, -0.28, 0.16), (0.02, 0.02, 0.48)),
-    Box((-0.08, 0.14, -0.44), (0.26, 0.30, -0.26)),
-    Ellipsoid((0.12, -0.20, -0.14), (0.12, 0.24, 0.16)),
+    Box((-0.27, -0.42, -0.40), (0.02, -0.24, 0.40)),
+    Box((0.02, -0.42, 0.08), (0.27, -0.24, 0.28)),
+    Box((-0.27, -0.24, -0.40), (-0.07, 0.42, -0.17)),
+    Box((-0.17, -0.24, 0.14), (0.02, 0.02, 0.40)),
+    Box((-0.07, 0.12, -0.37), (0.22, 0.26, -0.22)),
+    Ellipsoid((0.10, -0.17, -0.12), (0.10, 0.20, 0.14)),
 )
 """A foot with a toe to its left, a tower at the back, a nose in front, an arm, a belly: no outline has any symmetry.
-The bounding box is centred, its longest side is 1."""
+The bounding box is centred; every picture of the default rig shows all of it."""
 
 FACE = (
     Ellipsoid((0.0, 0.0, 0.0), (0.34, 0.5, 0.38)),

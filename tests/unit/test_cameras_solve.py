@@ -89,9 +89,9 @@ def test_disturbed_frames_are_brought_to_agreement() -> None:
     assert solution.report["model"] == "scale and offset"
     points = np.random.default_rng(0).uniform(-0.45, 0.45, (60, 3))
     error = _reprojection_after_best_motion(solution.cameras, truth, points)
-    # Left at their rig the cameras are off by 3.5 pixels; measured after calibration: 0.37.
+    # Left at their rig the cameras are off by 3.5 pixels; measured after calibration: 0.27.
     assert _reprojection_after_best_motion(six(WIDTH), truth, points) > 3.0
-    assert error < 0.6
+    assert error < 0.5
     rows = solution.report["views"]
     assert isinstance(rows, list)
     scales = [row["scale"] / rows[0]["scale"] * DISTURBANCES[0][0] for row in rows]
@@ -177,7 +177,7 @@ def test_given_cameras_are_refined_when_asked() -> None:
     points = rng.uniform(-0.45, 0.45, (60, 3))
     before = _reprojection_after_best_motion(off, list(truth), points)
     after = _reprojection_after_best_motion(solution.cameras, list(truth), points)
-    # Measured 0.55 of 0.92 pixels: priors hold given cameras firmly.
+    # Measured 0.49 of 0.92 pixels: priors hold given cameras firmly.
     assert after < 0.75 * before
     assert json.loads(json.dumps(solution.report)) == solution.report
 
@@ -229,7 +229,8 @@ def test_pictures_of_different_sizes_are_one_object() -> None:
     for camera, size, i in zip(solution.cameras, sizes, range(6), strict=True):
         expected = six(size)[i]
         assert (camera.width, camera.height) == (size, size)
-        assert np.abs(camera.project(np.eye(3))[0] - expected.project(np.eye(3))[0]).max() < 0.3
+        corners = 0.4 * np.eye(3)
+        assert np.abs(camera.project(corners)[0] - expected.project(corners)[0]).max() < 0.3
 
 
 def test_two_runs_are_equal() -> None:
