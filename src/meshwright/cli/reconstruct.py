@@ -62,8 +62,7 @@ def reconstruct(
 ) -> None:
     """Turn six views of an object into a textured mesh and check it against them.
 
-    OUT gets mesh.glb, mesh.obj (with .mtl and .png), mesh.ply, previews/, masks/, cameras.json, quality.json and
-    report.html. Progress goes to stderr.
+    OUT gets the mesh as GLB, OBJ and PLY, previews, masks, fitted cameras, quality.json and report.html.
     """
     from meshwright import pipeline
     from meshwright.config import ReconstructConfig
