@@ -87,6 +87,14 @@ def laid_out(mesh: Mesh, size: int = SIZE) -> tuple[Atlas, Texels]:
     return atlas, find_texels(mesh, atlas.uv, atlas.uv_faces, size, build_graph(mesh), device="cpu")
 
 
+def places(mesh: Mesh, texels: Texels) -> Array:
+    """Where the texels inside of charts lie in space, [M, 3]."""
+    graph = build_graph(mesh).mesh
+    inside = texels.inside
+    corners = graph.vertices[graph.faces[texels.graph_face[inside]]]
+    return (texels.graph_bary[inside, :, None] * corners).sum(1)
+
+
 def linear(codes: Array) -> Array:
     x = codes / 255
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
@@ -110,8 +118,8 @@ def painted_ball() -> tuple[Mesh, Atlas, Texels, list[View], TexturedMesh]:
 
 
 def test_every_texel_gets_its_colour(painted_ball: tuple[Mesh, Atlas, Texels, list[View], TexturedMesh]) -> None:
-    _, _, texels, _, textured = painted_ball
-    truth = stripes(texels.position[texels.inside])
+    mesh, _, texels, _, textured = painted_ball
+    truth = stripes(places(mesh, texels))
     assert psnr(baked_colours(textured, texels), truth) > 45
     # The worst texel is as far off as the stripes change over two pixels: 0.3 * 12 * 2 / 415.
     assert np.abs(baked_colours(textured, texels) - truth).max() < 0.03
@@ -173,13 +181,13 @@ def test_what_lies_behind_is_not_painted_by_what_lies_in_front() -> None:
     atlas, texels = laid_out(mesh)
     textured = bake_texture(mesh, atlas, views, CAMERAS, FAST)
     colours = baked_colours(textured, texels)
-    behind = texels.position[texels.inside][:, 2] < 0.1
+    place = places(mesh, texels)
+    behind = place[:, 2] < 0.1
     np.testing.assert_allclose(colours[behind], np.broadcast_to(green, (behind.sum(), 3)), atol=0.01)
     np.testing.assert_allclose(colours[~behind], np.broadcast_to(red, ((~behind).sum(), 3)), atol=0.01)
     # The shadow of the small plate on the large one was seen by nobody.
     assert textured.seen is not None
     seen = textured.seen.reshape(-1)[texels.index[texels.inside]]
-    place = texels.position[texels.inside]
     hidden = (np.abs(place[:, :2]).max(1) < 0.13) & (np.abs(place[:, 2] - 0.025) < 1e-3)
     assert hidden.any() and not seen[hidden].any()
 
@@ -192,7 +200,7 @@ def test_unseen_sides_go_on_like_the_seen_ones() -> None:
     views = paint(mesh, front, lambda points: np.where(points[..., 1:2] > 0, red, blue))
     atlas, texels = laid_out(mesh)
     textured = bake_texture(mesh, atlas, views, front, FAST)
-    colours, place = baked_colours(textured, texels), texels.position[texels.inside]
+    colours, place = baked_colours(textured, texels), places(mesh, texels)
     upper, lower = place[:, 1] > 0.08, place[:, 1] < -0.08
     np.testing.assert_allclose(colours[upper], np.broadcast_to(red, (upper.sum(), 3)), atol=0.08)
     np.testing.assert_allclose(colours[lower], np.broadcast_to(blue, (lower.sum(), 3)), atol=0.08)
@@ -224,7 +232,7 @@ def test_exposures_are_evened_out() -> None:
         replace(view, rgb=view.rgb * np.float32(gain)) for view, gain in zip(paint(mesh, CAMERAS), gains, strict=True)
     ]
     atlas, texels = laid_out(mesh)
-    truth = stripes(texels.position[texels.inside])
+    truth = stripes(places(mesh, texels))
     spread = []
     for match in (False, True):
         textured = bake_texture(mesh, atlas, views, CAMERAS, replace(FAST, match_exposure=match))
@@ -241,6 +249,21 @@ def test_pictures_of_another_size_than_the_camera(
     doubled = [one.resized(2 * one.width, 2 * one.height) for one in CAMERAS]
     again = bake_texture(mesh, atlas, views, doubled, FAST)
     np.testing.assert_array_equal(again.base_color_srgb, textured.base_color_srgb)
+
+
+def test_views_finer_than_the_texture_are_averaged() -> None:
+    """One-pixel dust on a picture three times finer than the texels: its mean arrives, not what sampling happens on."""
+    mesh = ball()
+    atlas, texels = laid_out(mesh, 128)
+    cameras = [camera(name, 512) for name in RIGHT_UP_BACK]
+    random = np.random.default_rng(0)
+    views = [
+        replace(view, rgb=np.where(view.mask[..., None] > 0, dust, view.rgb).astype(np.float32))
+        for view, dust in zip(paint(mesh, cameras), random.choice([0.1, 0.9], (len(cameras), 512, 512, 1)), strict=True)
+    ]
+    colours = baked_colours(bake_texture(mesh, atlas, views, cameras, TextureConfig(size=128, rounds=0)), texels)
+    assert colours.mean() == pytest.approx(0.5, abs=0.02)
+    assert colours.std() < 0.5 * 0.4
 
 
 def test_blank_views_give_a_plain_texture() -> None:

@@ -11,12 +11,13 @@ from meshwright.colour import to_srgb8
 from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas
-from meshwright.rendering import rasterize_views
+from meshwright.rendering.rasterize import kernel as raster_kernel
 from meshwright.rendering.rasterize import load_kernels
 from meshwright.texture import kernels
 from meshwright.texture.choice import blend_base, choose_views, coarse_bands, rate_views
 from meshwright.texture.exposure import find_gains
 from meshwright.texture.finish import fill_picture, seen_picture
+from meshwright.texture.fit import fitted
 from meshwright.texture.gather import TexelLoader
 from meshwright.texture.refine import back_project
 from meshwright.texture.sight import JudgedView, brightened, judge_view, see_points
@@ -84,18 +85,17 @@ def bake_texture(
     monitor = monitor or SilentMonitor()
     if len(views) != len(cameras) or not views:
         raise ShapeError(f"{len(views)} views and {len(cameras)} cameras were given; each view needs its own.")
+    # Before threads use them: Warp's loader is not meant to be entered twice.
     load_kernels(kernels.__name__, device)
+    load_kernels(raster_kernel.__name__, device)
     graph = build_graph(mesh)
     texels = find_texels(mesh, atlas.uv, atlas.uv_faces, config.size, graph, device=device)
     monitor.check()
 
-    cameras = [c.resized(v.width, v.height) for v, c in zip(views, cameras, strict=True)]
-    fragments = rasterize_views(mesh, cameras, device=device)
-    monitor.check()
-
     def judge(i: int) -> tuple[JudgedView, tuple[Array, Array, Array]]:
-        ramp = max(config.ramp * views[i].width, 1e-3)
-        judged = judge_view(views[i], cameras[i], fragments[i], config.erode, ramp, device=device)
+        view, camera = fitted(views[i], cameras[i], mesh, texels.spacing)
+        ramp = max(config.ramp * view.width, 1e-3)
+        judged = judge_view(view, camera, mesh, config.erode, ramp, device=device)
         return judged, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
 
     judged, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
@@ -118,11 +118,11 @@ def bake_texture(
     strength = strength_of(gathered.grade)
     detail = gathered.detail
     detail *= strength[:, None]
-    detail += lookup(base, graph.mesh.faces, texels.graph_face, texels.graph_bary)
+    loader.add(base, detail)
     colour = np.clip(detail, 0.0, 1.0, out=detail)
     if config.rounds:
         colour = back_project(
-            colour, strength, texels, loader, atlas, judged, fragments, config.rounds, monitor, device=device
+            colour, strength, texels, loader, mesh, atlas, judged, config.rounds, monitor, device=device
         )
     return TexturedMesh(
         mesh=mesh,
@@ -137,15 +137,3 @@ def strength_of(grade: Array) -> Array:
     """How much of the views' detail a texel takes: none below a grade of 0.02, all from 0.1 on, smooth between."""
     t = np.clip((grade - 0.02) / 0.08, 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
-
-
-def lookup(field: Array, faces: Array, face: Array, bary: Array) -> Array:
-    """Values [M, C] of a vertex field [G, C] at points on faces."""
-    values = np.zeros((len(face), field.shape[1]), np.float32)
-    step = 1 << 18  # keeps temporaries small
-    for start in range(0, len(face), step):
-        part = slice(start, start + step)
-        corners = faces[face[part]]
-        for i in range(3):
-            values[part] += bary[part, i, None] * field[corners[:, i]]
-    return values

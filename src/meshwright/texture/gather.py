@@ -47,7 +47,11 @@ class TexelLoader:
         load_kernels(kernels.__name__, device)
         self.device = device
         self.count = len(texels.index)
-        self._graph_faces = wp.array(graph.mesh.faces, dtype=wp.vec3i, device=device)
+        self._graph = [
+            wp.array(graph.mesh.faces, dtype=wp.vec3i, device=device),
+            wp.array(graph.mesh.vertices, dtype=wp.vec3, device=device),
+            wp.array(graph.mesh.vertex_normals(), dtype=wp.vec3, device=device),
+        ]
         self._share = [wp.array(s, dtype=wp.float32, device=device) for s in share]
         self._zero = wp.zeros(len(graph.mesh.vertices), dtype=wp.vec3, device=device)
         parts = 1 if device != "cpu" else 4 * cpu_threads()
@@ -55,8 +59,6 @@ class TexelLoader:
         self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds) if b > a]
         self._texels = [
             [
-                wp.array(texels.position[part], dtype=wp.vec3, device=device, copy=False),
-                wp.array(texels.normal[part], dtype=wp.vec3, device=device, copy=False),
                 wp.array(texels.graph_face[part], dtype=wp.int32, device=device, copy=False),
                 wp.array(texels.graph_bary[part], dtype=wp.vec3, device=device, copy=False),
             ]
@@ -85,10 +87,24 @@ class TexelLoader:
             total = wp.zeros(count, dtype=wp.vec3, device=device)
             weight, grade = (wp.zeros(count, dtype=wp.float32, device=device) for _ in range(2))
             for view, image, share, floor in zip(views, images, self._share, floors, strict=True):
-                inputs = [*self._texels[part], self._graph_faces, share, floor, view.eye, view.depth, view.trust, image]
+                inputs = [*self._texels[part], *self._graph, share, floor, view.eye, view.depth, view.trust, image]
                 wp.launch(kernels.gather_kernel, count, [*inputs, SPARE], [total, weight, grade], device=device)
             np.divide(total.numpy(), np.maximum(weight.numpy(), 1e-9)[:, None], out=detail[self._parts[part]])
             best[self._parts[part]] = grade.numpy()
 
         map_threads(one, range(len(self._parts)), device=device)
         return Gathered(detail=detail, grade=best)
+
+    def add(self, field: Array, values: Array) -> None:
+        """Add a field on the graph's vertices, float32 [G, 3], to texel values, float32 [M, 3], in place."""
+        device = self.device
+        corners = wp.array(np.ascontiguousarray(field, np.float32), dtype=wp.vec3, device=device)
+
+        def one(part: int) -> None:
+            target = wp.array(values[self._parts[part]], dtype=wp.vec3, device=device, copy=False)
+            inputs = [*self._texels[part], self._graph[0], corners]
+            wp.launch(kernels.look_up_kernel, len(target), inputs, [target], device=device)
+            if device != "cpu":
+                values[self._parts[part]] = target.numpy()
+
+        map_threads(one, range(len(self._parts)), device=device)

@@ -13,7 +13,7 @@ from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
 
-__all__ = ["gather_kernel", "place_kernel", "render_residual_kernel", "see_kernel"]
+__all__ = ["gather_kernel", "look_up_kernel", "place_kernel", "render_residual_kernel", "see_kernel"]
 
 
 @wp.struct
@@ -133,17 +133,12 @@ def place_kernel(
     size: wp.int32,  # T
     uv: wp.array[wp.vec2],  # [U]
     uv_faces: wp.array[wp.vec3i],  # [F]
-    vertices: wp.array[wp.vec3],  # [N]
-    normals: wp.array[wp.vec3],  # [N]
-    faces: wp.array[wp.vec3i],  # [F]
     levels: wp.int32,  # how often each face was split in four for the graph
     # Out:
-    position: wp.array[wp.vec3],  # [M]
-    normal: wp.array[wp.vec3],  # [M]
     graph_face: wp.array[wp.int32],  # [M]
     graph_bary: wp.array[wp.vec3],  # [M]
 ):
-    """Where a texel lies: in space, and in the surface graph. Texels off their face continue its plane."""
+    """Where a texel lies in the surface graph. Texels off their face continue its plane: some weight is negative."""
     i = wp.tid()
     f = face[i]
     t = uv_faces[f]
@@ -165,11 +160,6 @@ def place_kernel(
         area = wp.float64(1.0)
         wa = wp.float64(1.0)
     w = wp.vec3(wp.float32(wa / area), wp.float32(wb / area), wp.float32(wc / area))
-    k = faces[f]
-    position[i] = w[0] * vertices[k[0]] + w[1] * vertices[k[1]] + w[2] * vertices[k[2]]
-    w = wp.max(w, wp.vec3(0.0, 0.0, 0.0))
-    w = w / (w[0] + w[1] + w[2])
-    normal[i] = wp.normalize(w[0] * normals[k[0]] + w[1] * normals[k[1]] + w[2] * normals[k[2]])
     for _ in range(levels):
         # The children of (a, b, c) are (a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca).
         if w[0] >= 0.5:
@@ -210,14 +200,21 @@ def see_kernel(
     colour_out[i] = sample_linear(image, seen.pixel)
 
 
+@wp.func
+def inner(weights: wp.vec3) -> wp.vec3:
+    """The nearest weights inside of the face, for what must not be continued beyond it."""
+    w = wp.max(weights, wp.vec3(0.0, 0.0, 0.0))
+    return w / (w[0] + w[1] + w[2])
+
+
 @wp.kernel
 def gather_kernel(
     # In:
-    position: wp.array[wp.vec3],  # [M]
-    normal: wp.array[wp.vec3],  # [M]
     graph_face: wp.array[wp.int32],  # [M]
     graph_bary: wp.array[wp.vec3],  # [M]
     graph_faces: wp.array[wp.vec3i],  # faces of the graph
+    vertices: wp.array[wp.vec3],  # [G]
+    normals: wp.array[wp.vec3],  # [G]
     share: wp.array[wp.float32],  # [G] how much this view is wanted at each graph vertex
     base: wp.array[wp.vec3],  # [G] what to subtract from the view's colour
     eye: Eye,
@@ -232,26 +229,48 @@ def gather_kernel(
 ):
     """Add one view's contribution to each texel that it sees."""
     i = wp.tid()
-    seen = glance(eye, depth, trust, position[i], normal[i])
+    k = graph_faces[graph_face[i]]
+    free = graph_bary[i]
+    w = inner(free)
+    position = free[0] * vertices[k[0]] + free[1] * vertices[k[1]] + free[2] * vertices[k[2]]
+    normal = wp.normalize(w[0] * normals[k[0]] + w[1] * normals[k[1]] + w[2] * normals[k[2]])
+    seen = glance(eye, depth, trust, position, normal)
     if seen.trust <= 0.0:
         return
-    k = graph_faces[graph_face[i]]
-    b = graph_bary[i]
-    wanted = b[0] * share[k[0]] + b[1] * share[k[1]] + b[2] * share[k[2]]
+    wanted = w[0] * share[k[0]] + w[1] * share[k[1]] + w[2] * share[k[2]]
     square = seen.cosine * seen.cosine
-    w = seen.trust * (wanted + spare * square * square)
+    much = seen.trust * (wanted + spare * square * square)
     grade[i] = wp.max(grade[i], seen.trust * seen.cosine)
-    if w > 1.0e-9:
-        floor = b[0] * base[k[0]] + b[1] * base[k[1]] + b[2] * base[k[2]]
-        total[i] = total[i] + w * (sample_cubic(image, seen.pixel) - floor)
-        weight[i] = weight[i] + w
+    if much > 1.0e-9:
+        floor = w[0] * base[k[0]] + w[1] * base[k[1]] + w[2] * base[k[2]]
+        total[i] = total[i] + much * (sample_cubic(image, seen.pixel) - floor)
+        weight[i] = weight[i] + much
+
+
+@wp.kernel
+def look_up_kernel(
+    # In:
+    graph_face: wp.array[wp.int32],  # [M]
+    graph_bary: wp.array[wp.vec3],  # [M]
+    graph_faces: wp.array[wp.vec3i],  # faces of the graph
+    field: wp.array[wp.vec3],  # [G]
+    # In and out:
+    value: wp.array[wp.vec3],  # [M]
+):
+    """Add a field on the graph's vertices to the texels."""
+    i = wp.tid()
+    k = graph_faces[graph_face[i]]
+    w = inner(graph_bary[i])
+    value[i] = value[i] + w[0] * field[k[0]] + w[1] * field[k[1]] + w[2] * field[k[2]]
 
 
 @wp.kernel
 def render_residual_kernel(
     # In:
+    eye: Eye,
     face_id: wp.array2d[wp.int32],  # [H, W]
-    bary: wp.array2d[wp.vec3],  # [H, W]
+    vertices: wp.array[wp.vec3],  # [N]
+    faces: wp.array[wp.vec3i],  # [F]
     uv: wp.array[wp.vec2],  # [U]
     uv_faces: wp.array[wp.vec3i],  # [F]
     texture: wp.array2d[wp.vec3],  # [T, T] linear, row 0 on top
@@ -265,9 +284,24 @@ def render_residual_kernel(
     f = face_id[row, column]
     residual[row, column] = wp.vec3(0.0, 0.0, 0.0)
     if f >= 0 and use[row, column]:
+        k = faces[f]
+        a = eye.rotation * vertices[k[0]] + eye.shift
+        ab = eye.rotation * vertices[k[1]] + eye.shift - a
+        ac = eye.rotation * vertices[k[2]] + eye.shift - a
+        ray = wp.vec3(
+            (wp.float32(column) + 0.5 - eye.centre[0]) / eye.focal[0],
+            (eye.centre[1] - wp.float32(row) - 0.5) / eye.focal[1],
+            -1.0,
+        )
+        normal = wp.cross(ab, ac)
+        # Where the ray meets the face's plane, seen from corner a; the rasteriser found that it does.
+        slope = wp.dot(normal, ray)
+        p = ray * (wp.dot(normal, a) / wp.where(wp.abs(slope) > 1.0e-20, slope, 1.0e-20)) - a
+        size = wp.max(wp.dot(normal, normal), 1.0e-30)
+        v = wp.clamp(wp.dot(wp.cross(p, ac), normal) / size, 0.0, 1.0)
+        w = wp.clamp(wp.dot(wp.cross(ab, p), normal) / size, 0.0, 1.0)
         t = uv_faces[f]
-        b = bary[row, column]
-        p = b[0] * uv[t[0]] + b[1] * uv[t[1]] + b[2] * uv[t[2]]
+        place = (1.0 - v - w) * uv[t[0]] + v * uv[t[1]] + w * uv[t[2]]
         side = wp.float32(texture.shape[0])
-        rendered = sample_linear(texture, wp.vec2(p[0] * side, (1.0 - p[1]) * side))
+        rendered = sample_linear(texture, wp.vec2(place[0] * side, (1.0 - place[1]) * side))
         residual[row, column] = image[row, column] - rendered

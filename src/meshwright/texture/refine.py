@@ -16,13 +16,12 @@ import numpy as np
 from meshwright._warp import wp
 from meshwright.device import map_threads
 from meshwright.geometry.atlas import Atlas
-from meshwright.rendering import Fragments
 from meshwright.texture import kernels
 from meshwright.texture.finish import fill_picture
 from meshwright.texture.gather import TexelLoader
 from meshwright.texture.sight import JudgedView
 from meshwright.texture.texels import Texels
-from meshwright.types import Array, Monitor
+from meshwright.types import Array, Mesh, Monitor
 
 __all__ = ["back_project"]
 
@@ -32,9 +31,9 @@ def back_project(
     strength: Array,
     texels: Texels,
     loader: TexelLoader,
+    mesh: Mesh,
     atlas: Atlas,
     views: Sequence[JudgedView],
-    fragments: Sequence[Fragments],
     rounds: int,
     monitor: Monitor,
     *,
@@ -49,28 +48,23 @@ def back_project(
     Returns:
         float32 [M, 3], in 0..1.
     """
-    uv = wp.array(atlas.uv, dtype=wp.vec2, device=device)
-    uv_faces = wp.array(atlas.uv_faces, dtype=wp.vec3i, device=device)
-    prepared = [
-        (
-            wp.array(f.face_id, dtype=wp.int32, device=device, copy=False),
-            wp.array(f.bary, dtype=wp.vec3, device=device, copy=False),
-            wp.array(v.clean, dtype=wp.bool, device=device, copy=False),
-        )
-        for v, f in zip(views, fragments, strict=True)
+    model = [
+        wp.array(mesh.vertices, dtype=wp.vec3, device=device),
+        wp.array(mesh.faces, dtype=wp.vec3i, device=device),
+        wp.array(atlas.uv, dtype=wp.vec2, device=device),
+        wp.array(atlas.uv_faces, dtype=wp.vec3i, device=device),
     ]
 
-    def residual(texture: Any, i: int) -> Any:
-        face_id, bary, use = prepared[i]
-        out = wp.empty(face_id.shape, dtype=wp.vec3, device=device)
-        inputs = [face_id, bary, uv, uv_faces, texture, views[i].image, use]
-        wp.launch(kernels.render_residual_kernel, face_id.shape, inputs, [out], device=device)
+    def residual(texture: Any, view: JudgedView) -> Any:
+        out = wp.empty(view.image.shape, dtype=wp.vec3, device=device)
+        inputs = [view.eye, view.face_id, *model, texture, view.image, view.clean]
+        wp.launch(kernels.render_residual_kernel, out.shape, inputs, [out], device=device)
         return out
 
     for _ in range(rounds):
         monitor.check()
         texture = wp.array(fill_picture(texels, colour), dtype=wp.vec3, device=device, copy=False)
-        images = map_threads(partial(residual, texture), range(len(views)), device=device)
+        images = map_threads(partial(residual, texture), views, device=device)
         step = loader.gather(views, images, None).detail
         step *= strength[:, None]
         colour = np.clip(np.add(colour, step, out=step), 0.0, 1.0, out=step)

@@ -12,10 +12,9 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
 from meshwright._warp import wp
-from meshwright.rendering import Fragments
-from meshwright.rendering.rasterize import load_kernels
+from meshwright.rendering.rasterize import load_kernels, rasterize_on_device
 from meshwright.texture import kernels
-from meshwright.types import Array, Camera, View
+from meshwright.types import Array, Camera, Mesh, View
 
 __all__ = ["JudgedView", "brightened", "judge_view", "see_points"]
 
@@ -33,32 +32,33 @@ class JudgedView:
         eye: The camera, as kernels take it.
         image: Linear colour vec3 [H, W]; pixels that are not clean hold the colour of the nearest clean one.
         depth: Of the mesh, float32 [H, W]; inf where there is none.
+        face_id: Of the mesh, int32 [H, W]; -1 where there is none.
         trust: float32 [H, W]: 0 on background and next to any silhouette, rising to 1 some pixels inside.
-        clean: bool [H, W], pixels that hold nothing but object colour (NumPy).
+        clean: bool [H, W], pixels that hold nothing but object colour.
     """
 
     eye: Any
     image: Any
     depth: Any
+    face_id: Any
     trust: Any
-    clean: Array
+    clean: Any
 
 
-def judge_view(
-    view: View, camera: Camera, fragments: Fragments, erode: float, ramp: float, *, device: str
-) -> JudgedView:
+def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float, *, device: str) -> JudgedView:
     """Find the pixels of a view that can be trusted: not background, not next to a silhouette.
 
     Args:
         view: Colour and mask.
         camera: In the view's pixels.
-        fragments: The mesh as this camera sees it, at the view's size.
+        mesh: What it sees.
         erode: Pixels next to a silhouette that count for nothing.
         ramp: Pixels over which the trust then rises to 1.
         device: Where the maps are to live.
     """
-    depth = fragments.z
-    solid = (view.mask >= SOLID_MASK) & fragments.covered
+    face_id, _, nearest = rasterize_on_device(mesh, camera, device=device)
+    depth = nearest.numpy()
+    solid = (view.mask >= SOLID_MASK) & np.isfinite(depth)
     finite = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
     jump = maximum_filter(finite, 3) - minimum_filter(finite, 3) > STEEP / camera.fl_x * finite
     clean = solid & ~jump
@@ -79,9 +79,10 @@ def judge_view(
     return JudgedView(
         eye=eye,
         image=wp.array(image, dtype=wp.vec3, device=device, copy=False),
-        depth=wp.array(depth, dtype=wp.float32, device=device, copy=False),
+        depth=nearest,
+        face_id=face_id,
         trust=wp.array(trust, dtype=wp.float32, device=device, copy=False),
-        clean=clean,
+        clean=wp.array(clean, dtype=wp.bool, device=device, copy=False),
     )
 
 

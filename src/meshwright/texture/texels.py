@@ -33,10 +33,8 @@ class Texels:
         size: Side of the texture.
         index: Flat index row * size + column, int32 [M], rising.
         inside: Covered by a chart, not rim; bool [M].
-        position: World position, float32 [M, 3].
-        normal: Smooth unit normal, float32 [M, 3].
         graph_face: Face of the surface graph, int32 [M].
-        graph_bary: Its weights, float32 [M, 3], none negative.
+        graph_bary: Weights of its corners, float32 [M, 3]; in the rim some are negative.
         nearest: For every texel of the texture, the place in `index` of the nearest one that matters, int32 [T * T].
         spacing: Mean distance of neighbouring texels on the surface, in mesh units.
     """
@@ -44,8 +42,6 @@ class Texels:
     size: int
     index: Array
     inside: Array
-    position: Array
-    normal: Array
     graph_face: Array
     graph_bary: Array
     nearest: Array
@@ -80,15 +76,13 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
     place = np.cumsum(close, dtype=np.int32) - 1
     nearest = np.where(close, place, place[source])
     face = face_id.ravel()[source[index]]
-    position, normal, graph_face, graph_bary = place_texels(mesh, uv, uv_faces, index, face, size, graph, device)
+    graph_face, graph_bary = place_texels(uv, uv_faces, index, face, size, graph.levels, device)
     sides = mesh.vertices[mesh.faces[:, 1:]].astype(np.float64) - mesh.vertices[mesh.faces[:, :1]]
     area = 0.5 * np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum()
     return Texels(
         size=size,
         index=index,
         inside=covered.ravel()[index],
-        position=position,
-        normal=normal,
         graph_face=graph_face,
         graph_bary=graph_bary,
         nearest=nearest,
@@ -97,28 +91,22 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
 
 
 def place_texels(
-    mesh: Mesh, uv: Array, uv_faces: Array, index: Array, face: Array, size: int, graph: SurfaceGraph, device: str
-) -> tuple[Array, Array, Array, Array]:
-    """Position, normal, graph face and graph weights of each texel."""
+    uv: Array, uv_faces: Array, index: Array, face: Array, size: int, levels: int, device: str
+) -> tuple[Array, Array]:
+    """Graph face int32 [M] and weights float32 [M, 3] of each texel."""
     load_kernels(kernels.__name__, device)
     count = len(index)
-    outputs = [
-        wp.empty(count, dtype=wp.vec3, device=device),
-        wp.empty(count, dtype=wp.vec3, device=device),
+    graph_face, graph_bary = (
         wp.empty(count, dtype=wp.int32, device=device),
         wp.empty(count, dtype=wp.vec3, device=device),
-    ]
+    )
     inputs = [
         wp.array(index, dtype=wp.int32, device=device),
         wp.array(face, dtype=wp.int32, device=device),
         size,
         wp.array(uv, dtype=wp.vec2, device=device),
         wp.array(uv_faces, dtype=wp.vec3i, device=device),
-        wp.array(mesh.vertices, dtype=wp.vec3, device=device),
-        wp.array(mesh.vertex_normals(), dtype=wp.vec3, device=device),
-        wp.array(mesh.faces, dtype=wp.vec3i, device=device),
-        graph.levels,
+        levels,
     ]
-    wp.launch(kernels.place_kernel, count, inputs, outputs, device=device)
-    position, normal, graph_face, graph_bary = (x.numpy() for x in outputs)
-    return position, normal, graph_face, graph_bary
+    wp.launch(kernels.place_kernel, count, inputs, [graph_face, graph_bary], device=device)
+    return graph_face.numpy(), graph_bary.numpy()
