@@ -166,6 +166,6 @@ def explain(data: Sequence[Extremes | None], kinds: Sequence[DepthKind]) -> list
 
 
 def metric_unit(data: Sequence[Extremes]) -> float:
-    """One unit for all views: world length per 1.0 of value, as the median over rows and columns."""
-    ratios = np.concatenate([d.z / np.maximum(d.low, 1e-9) for d in data if len(d.z)])
-    return float(np.median(ratios)) if len(ratios) else 1.0
+    """One unit for all views: world length per 1.0 of value, as the median over rows and columns; 1 without any."""
+    ratios = [ratio for d in data for ratio in d.z / np.maximum(d.low, 1e-9)]
+    return float(np.median(ratios)) if ratios else 1.0
