@@ -71,8 +71,8 @@ def test_outlines_that_agree_are_left_exactly_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("solids", "scale_error", "offset_error"),
-    # Measured 0.08 % of scale and 0.12 % of the width; 0.27 % and 0.13 %: some scales of the tool hang on a corner or two
-    # of its arm and nose. Twice that is allowed.
+    # Measured 0.08 % of scale and 0.12 % of the width; 0.27 % and 0.13 %: some scales of the tool hang on a corner or
+    # two of its arm and nose. Twice that is allowed.
     [(FACE, 0.0016, 0.0024), (TOOL, 0.0055, 0.0026)],
     ids=["face", "tool"],
 )
