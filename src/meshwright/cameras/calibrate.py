@@ -116,7 +116,7 @@ def calibrate(
     for _ in range(config.iterations):
         if monitor is not None:
             monitor.check()
-        if disagreement(grazing, views).mean() < 1e-5:
+        if disagreement(grazing, views).mean() < 1e-6:
             break
         jacobian, residual = _linearise(grazing, current, silhouettes, width, config)
         size = np.abs(residual)
@@ -133,7 +133,7 @@ def calibrate(
             damping = max(damping / 5, 1e-5)
             if cost < best_cost:
                 best, best_cost = current, cost
-            if gained < 1e-3:
+            if gained < 1e-4:
                 break
         else:
             damping *= 10

@@ -24,7 +24,7 @@ _EXPLAINED = 0.0004
 degrees of freedom."""
 _WORTH = 0.85
 """A richer camera model is kept when it leaves less than this share of the disagreement."""
-_LOOSE = 0.33
+_LOOSE = 1.0
 """Prior of scale and offset at the end. Firm priors lead past poor minima but, outlines pulling less and less as they
 come to agree, leave corrections short of the truth by up to 2 % of scale; loose ones then leave a third of that."""
 

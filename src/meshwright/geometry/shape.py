@@ -50,7 +50,7 @@ class ShapeResult:
 
     Attributes:
         mesh: Dense, closed, in the cameras' frame.
-        extent: The object's box as the silhouettes show it, (low, high) float64 [2, 3]. More exact than the box of the
+        extent: The object's box as carved, before smoothing, (low, high) float64 [2, 3]. More exact than the box of the
             mesh, whose tips smoothing shortens: take size and middle from here.
         report: JSON-able account of how it came about.
         warnings: Plain sentences.
@@ -114,7 +114,7 @@ def reconstruct_shape(
         "dropped_parts": dropped,
     }
     return ShapeResult(
-        mesh=mesh, extent=extent_of(hull), report=report, warnings=depth.warnings if depth is not None else ()
+        mesh=mesh, extent=extent_of(volume), report=report, warnings=depth.warnings if depth is not None else ()
     )
 
 

@@ -21,6 +21,11 @@ _ROUNDS = (0.06, 0.05, 0.04, 0.03, 0.025, 0.02, 0.015, 0.012, 0.01, 0.01)
 """Depths that differ by more (object sides) belong to different surfaces; narrowed round by round."""
 
 
+_ANCHOR = (0.25, 0.1, 0.05, 0.02, 0.01)
+"""Weight of a view's touching points against that of its samples, round by round. The hull bulges a little beyond the
+object where it touches, which pulls depth towards the cameras: in the end the views' own agreement has to decide."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LaidDepth:
     """A depth render on its picture's pixels: values float32 [H, W] (0 where unknown), valid bool [H, W]."""
@@ -62,6 +67,20 @@ def _lookup(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> tuple[Arra
     return value, z, 1 / np.sqrt(1 + slope**2)
 
 
+def _normals(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> Array:
+    """World normals [N, 3] of the depth surface at the nearest pixels, by central differences."""
+    height, width = laid.values.shape
+    column = np.clip(pixels[:, 0].astype(int), 1, width - 2)
+    row = np.clip(pixels[:, 1].astype(int), 1, height - 2)
+
+    def point(dr: int, dc: int) -> Array:
+        place = np.stack([column + dc + 0.5, row + dr + 0.5], -1)
+        return laid.camera.unproject(place, meaning.z(laid.values[row + dr, column + dc].astype(np.float64)))
+
+    normal = np.cross(point(0, 1) - point(0, -1), point(-1, 0) - point(1, 0))
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12))
+
+
 def agree(
     laid: Sequence[LaidDepth],
     meanings: Sequence[DepthMeaning],
@@ -85,9 +104,8 @@ def agree(
     """
     meanings = list(meanings)
     points = [_sampled(render, samples, seed) for seed, render in enumerate(laid)]
-    metric = [m.kind is DepthKind.METRIC for m in meanings]
     slots, count = _slots(laid, meanings, free_frame=free_frame)
-    for limit in _ROUNDS:
+    for round_number, limit in enumerate(_ROUNDS):
         normal = np.zeros((count, count))
         gradient = np.zeros(count)
         for i, (pixels, values) in enumerate(points):
@@ -96,19 +114,23 @@ def agree(
             delta = 1e-4 * size
             ahead = laid[i].camera.unproject(pixels, z + delta)
             own = meanings[i].slopes(values)
+            facing = _normals(laid[i], meanings[i], pixels)
             for j, other in enumerate(laid):
                 if j == i:
                     continue
                 where, depth = other.camera.project(here)
                 value, seen, cosine = _lookup(other, meanings[j], where)
-                _, depth_ahead = other.camera.project(ahead)
                 residual = depth - seen
-                used = (value > 0) & (np.abs(residual) < limit * size) & (cosine > 0.2)
+                # Close by but facing another way: the far side of a thin part.
+                there = _normals(other, meanings[j], where)
+                same_side = (facing * there).sum(-1) > 0.7
+                used = (value > 0) & (np.abs(residual) < limit * size) & (cosine > 0.2) & same_side
                 if used.sum() < 20:
                     continue
-                # The other surface's height under the moved point changes too; its slope is in `cosine` only, which
-                # a Gauss-Newton step forgives.
-                rate = (depth_ahead - depth)[used] / delta
+                # The other surface as a plane: how fast the point's height over it, along the other ray, changes.
+                along = ahead - here
+                other_ray = other.camera.unproject(where, depth + delta) - other.camera.unproject(where, depth)
+                rate = (along * there).sum(-1)[used] / (other_ray * there).sum(-1)[used]
                 theirs = meanings[j].slopes(value[used])
                 scale = cosine[used] * (1 - (residual[used] / (limit * size)) ** 2)
                 jacobian = np.zeros((int(used.sum()), count))
@@ -118,7 +140,8 @@ def agree(
                 normal += jacobian.T @ jacobian
                 gradient += jacobian.T @ (residual[used] * scale)
         for i, data in enumerate(touching):
-            _anchor(normal, gradient, slots[i], meanings[i], data, limit * size, weight=0.25 * samples)
+            weight = samples * _ANCHOR[min(round_number, len(_ANCHOR) - 1)]
+            _anchor(normal, gradient, slots[i], meanings[i], data, limit * size, weight=weight)
         normal += 1e-9 * np.trace(normal) * np.eye(count)
         step = -np.linalg.lstsq(normal, gradient, rcond=None)[0]
         meanings = [
