@@ -24,9 +24,7 @@ def rendered(solids: Sequence[Solid], camera: Camera, depth_camera: Camera) -> t
     return view, view.depth, signed_distance(view.mask)
 
 
-def map_error(
-    found: Registration, depth: DepthMap, picture_width: int, scale: float, right: float, down: float
-) -> float:
+def map_error(found: Registration, depth: DepthMap, scale: float, right: float, down: float) -> float:
     """Largest distance, over the object, between where depth pixels are put and where they belong, in pixels.
 
     The render was magnified by `scale` about its centre and moved by (right, down) in shares of its width.

@@ -29,8 +29,8 @@ SURFACES = {
     "saddle": 0.5 + 2e-5 * ((X - 60) ** 2 - (Y - 60) ** 2),
 }
 ERROR_LEFT = {"plane": 0.1, "nearly level plane": 0.3, "sphere": 0.8, "saddle": 0.25}
-"""Of the quantisation's mean error, a quarter of a step. Measured 0.07, 0.21, 0.69 and 0.15: towards its rim the sphere is
-so steep that neighbouring pixels differ by many codes, and nothing is gained there."""
+"""Of the quantisation's mean error, a quarter of a step. Measured 0.07, 0.21, 0.69 and 0.15: towards its rim the sphere
+is so steep that neighbouring pixels differ by many codes, and nothing is gained there."""
 
 
 @pytest.mark.parametrize("device", DEVICES)
