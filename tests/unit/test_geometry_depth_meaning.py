@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, metric_unit
 from meshwright.types import Array, DepthKind
-from scenes import FACE, entry_depth, six
+from scenes import FACE, entry_depth, pixel_grid, six
 
 Encoding = Callable[[Array], Array]
 """z of covered pixels to values 0..1."""
@@ -30,6 +31,14 @@ def face_depth(view: int) -> Array:
     return entry_depth(FACE, six(120)[view])
 
 
+@functools.cache
+def exit_depth(view: int) -> Array:
+    """z where rays leave the face for the last time."""
+    camera = six(120)[view]
+    direction = camera.unproject(pixel_grid(camera), np.ones((120, 120))) - camera.position
+    return np.max([solid.span(camera.position, direction)[1] for solid in FACE], axis=0)
+
+
 def data_of(encoding: Encoding, view: int, *, noise: float = 0.0, codes: int = 255) -> tuple[Extremes, Array, Array]:
     """Extremes of the render, where the hull touches the object exactly (its entry is the object's), and z, values."""
     z = face_depth(view)
@@ -38,7 +47,8 @@ def data_of(encoding: Encoding, view: int, *, noise: float = 0.0, codes: int = 2
     values[valid] = np.rint(encoding(z[valid]) * codes) / codes
     entry = np.where(valid, z, 0.0)
     entry[valid] += np.random.default_rng(view).normal(0, noise, int(valid.sum()))
-    return extremes(values, valid, entry), z[valid], values[valid]
+    leave = np.where(valid, exit_depth(view), 0.0)
+    return extremes(values, valid, entry, leave), z[valid], values[valid]
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -76,6 +86,41 @@ def test_a_plain_multiple_is_kept_plain() -> None:
         assert meaning.a == pytest.approx(z[np.isfinite(z)].max(), rel=5e-3)
 
 
+@pytest.mark.parametrize("name", ["linear far with offset", "linear near", "inverse near"])
+def test_a_box_seen_straight_on_does_not_throw_far_parts_away(name: str) -> None:
+    """All near points at one depth but for the hull's error: any slope fits them, and either direction.
+
+    The other views tell the direction; what lies behind the box's face must not come to lie behind the hull.
+    """
+    _, encoding = ENCODINGS[name]
+    rng = np.random.default_rng(0)
+    ends = np.array([2.1, 2.8])
+    near, far = encoding(ends)
+    lowest, highest = min(near, far), max(near, far)
+    flat = Extremes(
+        z=2.1 + rng.normal(0, 0.003, 60),
+        far=np.full(60, 2.9),
+        low=lowest + np.zeros(60),
+        high=highest + np.zeros(60),
+    )
+    jitter = rng.integers(-1, 2, 60) / 255
+    flat = replace(flat, low=flat.low + jitter) if near < far else replace(flat, high=flat.high + jitter)
+    meaning, *_ = explain([flat, *(data_of(encoding, view)[0] for view in range(5))], [DepthKind.AUTO] * 6)
+    assert meaning is not None
+    assert meaning.z(np.array(near)) == pytest.approx(2.1, abs=0.01)
+    assert 2.1 < meaning.z(np.array(far)) < 2.95
+
+
+def test_without_exits_nothing_limits_far_codes() -> None:
+    data = data_of(ENCODINGS["linear near"][1], 0)[0]
+    open_ended = replace(data, far=np.full(len(data.far), np.inf))
+    (found,) = explain([open_ended], [DepthKind.LINEAR])
+    (limited,) = explain([data], [DepthKind.LINEAR])
+    assert found is not None
+    assert limited is not None
+    assert found.a == pytest.approx(limited.a, rel=0.02)
+
+
 @pytest.mark.parametrize("name", ["linear near", "inverse near"])
 def test_what_the_user_says_is_not_questioned(name: str) -> None:
     _, encoding = ENCODINGS[name]
@@ -92,7 +137,8 @@ def test_a_view_with_weak_evidence_follows_the_others() -> None:
     assert flat is not None
     rng = np.random.default_rng(0)
     few = slice(0, 12)
-    data[0] = Extremes(z=flat.z[few] + rng.normal(0, 1e-3, 12), low=flat.low[few], high=flat.high[few])
+    z = flat.z[few] + rng.normal(0, 1e-3, 12)
+    data[0] = Extremes(z=z, far=flat.far[few], low=flat.low[few], high=flat.high[few])
     found = explain(data, [DepthKind.AUTO] * 6)
     assert found[0] is not None
     assert found[0].kind is DepthKind.INVERSE
@@ -100,7 +146,7 @@ def test_a_view_with_weak_evidence_follows_the_others() -> None:
 
 def test_views_without_enough_to_tell_get_none() -> None:
     data = data_of(ENCODINGS["linear far"][1], 0)[0]
-    little = Extremes(z=data.z[:5], low=data.low[:5], high=data.high[:5])
+    little = Extremes(z=data.z[:5], far=data.far[:5], low=data.low[:5], high=data.high[:5])
     assert explain([None, little, data], [DepthKind.AUTO] * 3)[:2] == [None, None]
     assert explain([], []) == []
     assert explain([None], [DepthKind.AUTO]) == [None]
@@ -113,10 +159,13 @@ def test_extremes_of_a_table_by_hand() -> None:
     values[1:7, 1:7] = np.arange(36).reshape(6, 6) / 36 + 0.1
     entry = np.where(valid, 2 + values, 0)
     entry[3] = 0  # the hull is missed in one row
-    found = extremes(values, valid, entry)
+    leave = np.where(valid, 3 + values, 0)
+    found = extremes(values, valid, entry, leave)
     # Columns first: six with five pixels each; then rows: five with six.
     assert len(found.z) == 11
     np.testing.assert_allclose(found.z[:6], 2.1 + np.arange(6) / 36)
+    np.testing.assert_allclose(found.far[:6], 3.1 + (30 + np.arange(6)) / 36)
+    assert np.isinf(extremes(values, valid, entry).far).all()
     # The second smallest and second largest, so that a stray pixel does not speak for its row.
     np.testing.assert_allclose(found.low[:6], 0.1 + (6 + np.arange(6)) / 36)
     np.testing.assert_allclose(found.high[:6], 0.1 + (24 + np.arange(6)) / 36)
@@ -132,9 +181,9 @@ def test_one_unit_for_all_views() -> None:
     """16-bit codes of a tenth of a millimetre: a value of 1.0 is 6.5535 lengths."""
     data = [data_of(lambda z: z * 10000 / 65535, view, codes=65535)[0] for view in range(6)]
     assert metric_unit(data) == pytest.approx(6.5535, rel=1e-3)
-    stray = Extremes(z=data[0].z * 3, low=data[0].low, high=data[0].high)
+    stray = Extremes(z=data[0].z * 3, far=data[0].far, low=data[0].low, high=data[0].high)
     assert metric_unit([stray, *data[1:]]) == pytest.approx(6.5535, rel=2e-3)  # a median, not a mean
-    nothing = Extremes(z=np.zeros(0), low=np.zeros(0), high=np.zeros(0))
+    nothing = Extremes(z=np.zeros(0), far=np.zeros(0), low=np.zeros(0), high=np.zeros(0))
     assert metric_unit([nothing, *data]) == metric_unit(data)
     assert metric_unit([nothing]) == metric_unit([]) == 1.0
 

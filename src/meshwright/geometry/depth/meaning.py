@@ -55,61 +55,85 @@ class DepthMeaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Extremes:
-    """Per row and column: the hull's nearest entry z, and the smallest and largest depth code; float64 [N] each."""
+    """Per row and column, float64 [N] each: the hull's nearest entry z and farthest exit z (infinite where not known),
+    and the smallest and largest depth code."""
 
     z: Array
+    far: Array
     low: Array
     high: Array
 
 
-def extremes(values: Array, valid: Array, entry: Array) -> Extremes:
+def extremes(values: Array, valid: Array, entry: Array, leave: Array | None = None) -> Extremes:
     """Collect row and column extremes of a depth render and of the hull's entry depth.
 
     Args:
         values, valid: The render on the picture's pixels, [H, W].
         entry: z where each ray enters the hull, 0 where it misses, [H, W].
+        leave: z where it leaves the hull for the last time, [H, W]; None: not known, then nothing limits far codes.
     """
     both = valid & (entry > 0)
-    z, low, high = [], [], []
+    exit_z = np.full(entry.shape, np.inf) if leave is None else leave
+    z, back, low, high = [], [], [], []
     for axis in (0, 1):
         enough = both.sum(axis) >= 5
         if not enough.any():
             continue
         far, near = np.where(both, values, np.inf), np.where(both, values, -np.inf)
         z.append(np.where(both, entry, np.inf).min(axis)[enough])
+        back.append(np.where(both, exit_z, 0.0).max(axis)[enough])
         # The second smallest, so that one stray pixel does not speak for its row.
         low.append(np.take(np.partition(far, 1, axis), 1, axis)[enough])
         high.append(-np.take(np.partition(-near, 1, axis), 1, axis)[enough])
     if not z:
-        return Extremes(z=np.zeros(0), low=np.zeros(0), high=np.zeros(0))
-    return Extremes(z=np.concatenate(z), low=np.concatenate(low), high=np.concatenate(high))
+        return Extremes(z=np.zeros(0), far=np.zeros(0), low=np.zeros(0), high=np.zeros(0))
+    return Extremes(z=np.concatenate(z), far=np.concatenate(back), low=np.concatenate(low), high=np.concatenate(high))
 
 
-def _line(x: Array, y: Array, *, through_zero: bool) -> tuple[float, float]:
-    """Least absolute deviations line y = a x + b by reweighting."""
-    columns = x[:, None] if through_zero else np.stack([x, np.ones_like(x)], -1)
-    weight = np.ones_like(x)
-    solution = np.zeros(columns.shape[1])
+_HUNCH = 0.05
+"""Weight of the guess that far codes lie midway through the hull: felt only where near points leave the slope open."""
+
+
+def _line(x: Array, y: Array, x_far: Array, y_limit: Array, *, through_zero: bool) -> tuple[float, float]:
+    """Least absolute deviations line y = a x + b by reweighting, kept from passing the limits at `x_far`.
+
+    Where the near points all lie at one depth (a box seen straight on) they say little about the slope; the far codes
+    must then at least not come to lie behind the hull. `y_limit` is above the line for y = z, below it for 1 / z.
+    """
+    known = np.isfinite(y_limit) & (y_limit > 0)
+    side = np.sign(np.median((y_limit - y)[known])) if known.any() else 1.0
+    limits, middles = y_limit[known], (y_limit + y)[known] / 2
+    places, goals = np.concatenate([x, x_far[known], x_far[known]]), np.concatenate([y, limits, middles])
+    rows = places[:, None] if through_zero else np.stack([places, np.ones_like(places)], -1)
+    limited, guessed = slice(len(x), len(x) + len(limits)), slice(len(x) + len(limits), None)
+    weight = np.ones_like(places)
+    weight[limited], weight[guessed] = 0.0, _HUNCH
+    solution = np.zeros(rows.shape[1])
     for _ in range(25):
-        scaled = columns * weight[:, None]
-        solution = np.linalg.lstsq(scaled, y * weight, rcond=None)[0]
-        weight = 1 / np.sqrt(np.abs(columns @ solution - y) + 1e-4)
+        solution = np.linalg.lstsq(rows * weight[:, None], goals * weight, rcond=None)[0]
+        residual = rows @ solution - goals
+        residual[limited] = np.maximum(side * residual[limited], 0.0)
+        wanted = 1 / np.sqrt(np.abs(residual) + 1e-4)
+        wanted[limited] *= residual[limited] > 0
+        wanted[guessed] *= _HUNCH
+        # Half way only: a limit that is passed, then held, then passed again would not settle.
+        weight = 0.5 * (weight + wanted)
     return float(solution[0]), 0.0 if through_zero else float(solution[1])
 
 
 def _candidates(data: Extremes, kind: DepthKind) -> list[DepthMeaning]:
     found = []
     if kind in (DepthKind.AUTO, DepthKind.LINEAR):
-        a, b = _line(data.low, data.z, through_zero=True)
+        a, b = _line(data.low, data.z, data.high, data.far, through_zero=True)
         found.append(DepthMeaning(kind=DepthKind.LINEAR, a=a, b=b))
-        a, b = _line(data.low, data.z, through_zero=False)
+        a, b = _line(data.low, data.z, data.high, data.far, through_zero=False)
         if a > 0:
             found.append(DepthMeaning(kind=DepthKind.LINEAR, a=a, b=b))
-        a, b = _line(data.high, data.z, through_zero=False)
+        a, b = _line(data.high, data.z, data.low, data.far, through_zero=False)
         if a < 0:
             found.append(DepthMeaning(kind=DepthKind.LINEAR, a=a, b=b))
     if kind in (DepthKind.AUTO, DepthKind.INVERSE):
-        a, b = _line(data.high, 1 / data.z, through_zero=False)
+        a, b = _line(data.high, 1 / data.z, data.low, 1 / data.far, through_zero=False)
         if a > 0:
             found.append(DepthMeaning(kind=DepthKind.INVERSE, a=a, b=b))
     return [judged(meaning, data) for meaning in found]
@@ -120,8 +144,9 @@ def judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
     if len(data.z) == 0:
         return meaning
     nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
-    error = float(np.abs(meaning.z(nearest) - data.z).mean())
-    return DepthMeaning(kind=meaning.kind, a=meaning.a, b=meaning.b, error=error)
+    farthest = data.low if nearest is data.high else data.high
+    error = np.abs(meaning.z(nearest) - data.z).mean() + np.maximum(meaning.z(farthest) - data.far, 0.0).mean()
+    return DepthMeaning(kind=meaning.kind, a=meaning.a, b=meaning.b, error=float(error))
 
 
 _PARSIMONY = 1.15
