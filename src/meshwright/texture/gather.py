@@ -65,13 +65,17 @@ class TexelLoader:
             for part in self._parts
         ]
 
-    def gather(self, views: Sequence[JudgedView], images: Sequence[Any], bases: Sequence[Array] | None) -> Gathered:
+    def gather(
+        self, views: Sequence[JudgedView], images: Sequence[Any], bases: Sequence[Array] | None, spare: float = SPARE
+    ) -> Gathered:
         """Weighted mean of the views' pixels over each texel.
 
         Args:
             views: What can be seen.
             images: One picture per view, vec3 [H, W] on the device: its colour, or what its render lacks.
             bases: Per view, what to subtract, float32 [G, 3]; None subtracts nothing.
+            spare: Weight of views that see a texel but were not chosen for it. With 0 they are not even asked, which
+                is faster, and `grade` speaks of the chosen ones only.
         """
         device = self.device
         floors = (
@@ -88,7 +92,7 @@ class TexelLoader:
             weight, grade = (wp.zeros(count, dtype=wp.float32, device=device) for _ in range(2))
             for view, image, share, floor in zip(views, images, self._share, floors, strict=True):
                 inputs = [*self._texels[part], *self._graph, share, floor, view.eye, view.depth, view.trust, image]
-                wp.launch(kernels.gather_kernel, count, [*inputs, SPARE], [total, weight, grade], device=device)
+                wp.launch(kernels.gather_kernel, count, [*inputs, spare], [total, weight, grade], device=device)
             np.divide(total.numpy(), np.maximum(weight.numpy(), 1e-9)[:, None], out=detail[self._parts[part]])
             best[self._parts[part]] = grade.numpy()
 

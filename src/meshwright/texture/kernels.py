@@ -232,12 +232,14 @@ def gather_kernel(
     k = graph_faces[graph_face[i]]
     free = graph_bary[i]
     w = inner(free)
+    wanted = w[0] * share[k[0]] + w[1] * share[k[1]] + w[2] * share[k[2]]
+    if wanted + spare < 1.0e-6:
+        return
     position = free[0] * vertices[k[0]] + free[1] * vertices[k[1]] + free[2] * vertices[k[2]]
     normal = wp.normalize(w[0] * normals[k[0]] + w[1] * normals[k[1]] + w[2] * normals[k[2]])
     seen = glance(eye, depth, trust, position, normal)
     if seen.trust <= 0.0:
         return
-    wanted = w[0] * share[k[0]] + w[1] * share[k[1]] + w[2] * share[k[2]]
     square = seen.cosine * seen.cosine
     much = seen.trust * (wanted + spare * square * square)
     grade[i] = wp.max(grade[i], seen.trust * seen.cosine)

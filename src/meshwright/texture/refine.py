@@ -65,7 +65,7 @@ def back_project(
         monitor.check()
         texture = wp.array(fill_picture(texels, colour), dtype=wp.vec3, device=device, copy=False)
         images = map_threads(partial(residual, texture), views, device=device)
-        step = loader.gather(views, images, None).detail
+        step = loader.gather(views, images, None, spare=0.0).detail
         step *= strength[:, None]
         colour = np.clip(np.add(colour, step, out=step), 0.0, 1.0, out=step)
     return colour

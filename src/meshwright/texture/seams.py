@@ -10,6 +10,7 @@ Boykov, Veksler and Zabih, "Fast approximate energy minimization via graph cuts"
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,15 +50,24 @@ class SeamCosts:
     seam: float
     contrast: float
 
+    @functools.cached_property
+    def best(self) -> Array:
+        """The best rating at each vertex, float32 [G]."""
+        return self.rating.max(0)
+
     def own(self, labels: Array, vertices: Array) -> Array:
         """What vertices lose by being painted by `labels`; nobody is painted by a view that is blind there."""
         rating = self.rating[labels, vertices]
-        return np.where(rating > BLIND, self.loss * (self.rating[:, vertices].max(0) - rating), 1e4)
+        return np.where(rating > BLIND, self.loss * (self.best[vertices] - rating), 1e4)
 
     def between(self, one: Array, other: Array, links: Array) -> Array:
         """What links cost whose source is painted by `one` and whose target by `other`."""
+        cost = np.zeros(len(links))
+        parted = np.flatnonzero(one != other)
+        one, other, links = one[parted], other[parted], links[parted]
         gap = np.maximum(self._gap(one, other, self.source[links]), self._gap(one, other, self.target[links]))
-        return np.where(one == other, 0.0, self.seam + self.contrast * gap)
+        cost[parted] = self.seam + self.contrast * gap
+        return cost
 
     def _gap(self, one: Array, other: Array, vertices: Array) -> Array:
         both = (self.rating[one, vertices] > BLIND) & (self.rating[other, vertices] > BLIND)
@@ -65,7 +75,7 @@ class SeamCosts:
 
     def total(self, labels: Array) -> float:
         """The sum of all costs over vertices that any view sees."""
-        lit = np.flatnonzero(self.rating.max(0) > BLIND)
+        lit = np.flatnonzero(self.best > BLIND)
         links = np.arange(len(self.source))
         return float(
             self.own(labels[lit], lit).sum() + self.between(labels[self.source], labels[self.target], links).sum()
@@ -79,17 +89,21 @@ def find_labels(costs: SeamCosts) -> Array:
     takes is decided for all at once, at the least cost, by a minimum cut.
     """
     labels: Array = costs.rating.argmax(0)
+    total = costs.total(labels)
     for _ in range(SWEEPS):
-        before = labels
+        before = total
         for view in range(len(costs.rating)):
-            labels = expand(costs, labels, view)
-        if np.array_equal(before, labels):
+            changed = expand(costs, labels, view)
+            less = costs.total(changed)
+            if less < total:
+                labels, total = changed, less
+        if total == before:
             break
     return labels
 
 
 def expand(costs: SeamCosts, labels: Array, view: int) -> Array:
-    """Let one view take over whichever vertices make the total less."""
+    """Let one view take over whichever vertices make the total least, as far as a cut can tell."""
     active = (costs.rating[view] > BLIND) & (labels != view)
     vertices = np.flatnonzero(active)
     if len(vertices) == 0:
@@ -119,7 +133,7 @@ def expand(costs: SeamCosts, labels: Array, view: int) -> Array:
     taken = minimum_cut(keep, take, i, j, first + second - neither)
     changed = labels.copy()
     changed[vertices[taken]] = view
-    return changed if costs.total(changed) < costs.total(labels) else labels
+    return changed
 
 
 def minimum_cut(keep: Array, take: Array, i: Array, j: Array, apart: Array) -> Array:
