@@ -41,7 +41,7 @@ def assert_same_cameras(found: tuple[Camera, ...], expected: tuple[Camera, ...])
 
 def test_views_that_agree_get_exactly_the_rig() -> None:
     views = tool_views()
-    solution = solve(views, AUTO)
+    solution = solve(views)
     assert solution.frame == "rig"
     assert_same_cameras(solution.cameras, six(WIDTH))
     assert solution.views is views
@@ -139,7 +139,8 @@ def test_a_rig_that_does_not_exist_is_refused() -> None:
 def test_views_of_different_objects_are_said_to_contradict() -> None:
     views = tool_views()
     other = picture([Ellipsoid((0, 0.3, 0), (0.5, 0.12, 0.5))], six(WIDTH)[0])
-    solution = solve(replace(views, views=(other, *views.views[1:])))
+    config = CameraConfig(rig="default", contour_points=30)
+    solution = solve(replace(views, views=(other, *views.views[1:])), config)
     assert any("outlines contradict each other" in text for text in solution.warnings)
 
 
@@ -234,7 +235,8 @@ def test_pictures_of_different_sizes_are_one_object() -> None:
 
 
 def test_two_runs_are_equal() -> None:
-    one, other = (solve(tool_views(put_in=True)) for _ in range(2))
+    config = CameraConfig(rig="default", contour_points=30)
+    one, other = (solve(tool_views(put_in=True), config) for _ in range(2))
     assert one.report == other.report
     for a, b in zip(one.cameras, other.cameras, strict=True):
         np.testing.assert_array_equal(a.camera_to_world, b.camera_to_world)

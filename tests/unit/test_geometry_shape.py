@@ -238,7 +238,7 @@ def test_it_stops_at_every_check() -> None:
         asked += 1
         return False
 
-    config = ShapeConfig(grid=32, frame="rig", image_size=96)
+    config = ShapeConfig(grid=32, frame="rig", image_size=64)
     reconstruct_shape(views, six(WIDTH), config, SilentMonitor(never), "cpu")
     checks = asked
     assert checks >= 4
