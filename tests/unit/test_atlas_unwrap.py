@@ -28,7 +28,7 @@ def spiral() -> trimesh.Trimesh:
     radius = 0.2 + 0.03 * turns
     line = np.stack([radius * np.cos(turns), radius * np.sin(turns)], 1)
     bottom = np.column_stack([line, np.zeros(len(line))])
-    vertices = np.concatenate([bottom, bottom + [0, 0, 0.3]])
+    vertices = np.concatenate([bottom, bottom + np.array([0, 0, 0.3])])
     i = np.arange(len(line) - 1)
     n = len(line)
     faces = np.concatenate([np.stack([i, i + 1, i + 1 + n], 1), np.stack([i, i + 1 + n, i + n], 1)])
@@ -184,7 +184,7 @@ def test_too_many_charts_for_the_texture() -> None:
     boxes = [trimesh.creation.box(extents=(1, 1, 1)) for _ in range(60)]
     for i, item in enumerate(boxes):
         item.apply_translation((3 * i, 0, 0))
-    with pytest.raises(OptionError, match="360 charts with 8 texels .* larger texture"):
+    with pytest.raises(OptionError, match=r"360 charts with 8 texels .* larger texture"):
         unwrap(as_mesh(trimesh.util.concatenate(boxes)), AtlasConfig(texture_size=64, padding=8))
 
 

@@ -131,9 +131,7 @@ def test_an_open_mesh_is_welcome() -> None:
     faces = np.concatenate([np.stack([cell, cell + 1, cell + 41], 1), np.stack([cell, cell + 41, cell + 40], 1)])
     after = simplify(Mesh(vertices=vertices, faces=faces.astype(np.int32)), 600)
     assert len(after.faces) <= 600
-    assert reopened(after).area == pytest.approx(
-        trimesh.Trimesh(vertices, faces, process=False).area, rel=0.01
-    )
+    assert reopened(after).area == pytest.approx(trimesh.Trimesh(vertices, faces, process=False).area, rel=0.01)
 
 
 def test_twins_cancel() -> None:
@@ -151,7 +149,7 @@ def test_balance() -> None:
 
 
 def test_errors_say_what_to_do() -> None:
-    with pytest.raises(OptionError, match="budget of 3 .* Ask for 4"):
+    with pytest.raises(OptionError, match=r"budget of 3 .* Ask for 4"):
         simplify(sphere(), 3)
     with pytest.raises(OptionError, match="no faces"):
         simplify(Mesh(vertices=np.zeros((0, 3), np.float32), faces=np.zeros((0, 3), np.int32)))
