@@ -36,22 +36,25 @@ class TextureConfig:
     """Side of the texture in texels; that of the atlas's padding."""
     erode: float = 1.5
     """Pixels next to a silhouette that are never used."""
-    ramp: float = 0.006
+    ramp: float = 0.002
     """Share of the picture's width over which trust then rises to full."""
     change: float = 0.006
     """Half-width of the change from one view's detail to the next one's, as a share of the object's extent."""
     coarse: float = 0.025
     """Structures wider than this share of the extent are blended between all views that see them."""
+    average: float = 0.5
+    """How much of the detail is averaged over all views that see a place, by how squarely they see it; the rest comes
+    from one view per region. 0 is crispest, 1 is closest to all pictures at once but doubles what they disagree on."""
     match_exposure: bool = False
     """Whether to even out differences in brightness and white balance between the views."""
-    rounds: int = 5
+    rounds: int = 3
     """How often the render is compared with the views and its errors carried back; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         faults = []
         if not 16 <= self.size <= 16384:
             faults.append(f"size={self.size} (use 16 to 16384)")
-        for name in ("erode", "ramp", "change", "coarse", "rounds"):
+        for name in ("erode", "ramp", "change", "coarse", "average", "rounds"):
             if not 0 <= getattr(self, name) < 1000:
                 faults.append(f"{name}={getattr(self, name)} (use 0 or more)")
         if faults:
@@ -107,7 +110,7 @@ def bake_texture(
         gains = find_gains(rating, coarse).astype(np.float32)
         shown, coarse = shown * gains[:, None], coarse * gains[:, None]
         judged = tuple(brightened(view, gain, device=device) for view, gain in zip(judged, gains, strict=True))
-    share = choose_views(graph, rating, shown, config.change)
+    share = averaged(choose_views(graph, rating, shown, config.change), rating, min(config.average, 1.0))
     monitor.check()
     base = blend_base(graph, rating, share, shown, coarse, config.coarse)
     monitor.check()
@@ -131,6 +134,12 @@ def bake_texture(
         base_color_srgb=fill_picture(texels, to_srgb8(colour)),
         seen=seen_picture(texels, strength > 0.0),
     )
+
+
+def averaged(share: Array, rating: Array, amount: float) -> Array:
+    """Shares float32 [V, G] moved by `amount` (0..1) towards those of the rating-weighted mean."""
+    mean = rating / np.maximum(rating.sum(0, keepdims=True), 1e-9)
+    return np.where(share.sum(0, keepdims=True) > 0, (1 - amount) * share + amount * mean, 0.0).astype(np.float32)
 
 
 def strength_of(grade: Array) -> Array:
