@@ -34,15 +34,15 @@ class TextureConfig:
 
     size: int = 2048
     """Side of the texture in texels; that of the atlas's padding."""
-    erode: float = 1.5
+    erode: float = 1.0
     """Pixels next to a silhouette that are never used."""
-    ramp: float = 0.002
+    ramp: float = 0.001
     """Share of the picture's width over which trust then rises to full."""
     change: float = 0.006
     """Half-width of the change from one view's detail to the next one's, as a share of the object's extent."""
     coarse: float = 0.025
     """Structures wider than this share of the extent are blended between all views that see them."""
-    average: float = 0.5
+    average: float = 0.6
     """How much of the detail is averaged over all views that see a place, by how squarely they see it; the rest comes
     from one view per region. 0 is crispest, 1 is closest to all pictures at once but doubles what they disagree on."""
     match_exposure: bool = False
