@@ -17,7 +17,7 @@ from scenes import DISTURBANCES, FACE, TOOL, Ellipsoid, disturbed, entry_depth, 
 
 WIDTH = 160
 NAMED = CameraConfig(rig="default", contour_points=60)
-AUTO = CameraConfig(contour_points=30)
+AUTO = CameraConfig(contour_points=20)
 
 
 @functools.cache

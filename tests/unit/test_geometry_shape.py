@@ -222,7 +222,7 @@ def test_options_without_meaning_are_refused(options: dict[str, int | str]) -> N
 
 def test_two_runs_are_equal() -> None:
     views = relative("dent", linear_far)
-    one, other = (reconstruct(views, grid=40) for _ in range(2))
+    one, other = (reconstruct(views, grid=32) for _ in range(2))
     np.testing.assert_array_equal(one.mesh.vertices, other.mesh.vertices)
     np.testing.assert_array_equal(one.mesh.faces, other.mesh.faces)
     assert one.report == other.report
