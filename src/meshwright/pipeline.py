@@ -348,11 +348,9 @@ def framed(
     """
     longest = float((extent[1] - extent[0]).max())
     centre = extent.mean(0) if solution.frame == "free" else np.zeros(3)
-    scale = 1.0
-    if size is not None:
-        scale = size / longest
-    elif solution.frame == "free" or (solution.frame == "rig" and abs(longest - 1.0) > _RIG_UNIT):
-        scale = 1.0 / longest
+    if solution.frame == "rig" and abs(longest - 1.0) < _RIG_UNIT:
+        longest = 1.0
+    scale = 1.0 if size is None and solution.frame == "given" else (size or 1.0) / longest
     vertices = scale * (textured.mesh.vertices.astype(np.float64) - centre)
     moved = replace(textured, mesh=replace(textured.mesh, vertices=vertices.astype(np.float32)))
     return moved, move_cameras(solution.cameras, centre=centre, scale=scale)
