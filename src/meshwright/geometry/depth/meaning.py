@@ -14,7 +14,7 @@ import numpy as np
 
 from meshwright.types import Array, DepthKind
 
-__all__ = ["DepthMeaning", "Extremes", "explain", "extremes", "judged", "metric_unit"]
+__all__ = ["DepthMeaning", "Extremes", "explain", "extremes", "in_front", "judged", "metric_unit"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,14 @@ def judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
     farthest = data.low if nearest is data.high else data.high
     error = np.abs(meaning.z(nearest) - data.z).mean() + np.maximum(meaning.z(farthest) - data.far, 0.0).mean()
     return DepthMeaning(kind=meaning.kind, a=meaning.a, b=meaning.b, error=float(error))
+
+
+def in_front(meaning: DepthMeaning, data: Extremes) -> float:
+    """By how much the nearest depth of rows and columns lies in front of the hull on average, which cannot be."""
+    if len(data.z) == 0:
+        return 0.0
+    nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
+    return float(np.maximum(data.z - meaning.z(nearest), 0.0).mean())
 
 
 _PARSIMONY = 1.15

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from meshwright.device import map_threads
 from meshwright.geometry.depth.agree import LaidDepth, agree
-from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, judged, metric_unit
+from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, in_front, judged, metric_unit
 from meshwright.geometry.depth.register import Registration, lay_onto, register
 from meshwright.geometry.depth.smooth import dequantise
 from meshwright.geometry.volume import Volume, march
@@ -28,6 +28,11 @@ _MISFIT = 0.06
 
 _EXPECTED_MISFIT = 0.006
 """Renders that are consistent with their silhouettes miss the hull's touching points by up to this (object sides)."""
+
+
+_CONTRADICTION = 0.0015
+"""Renders whose rows lie in front of the hull by more than this on average (object sides) contradict it: noise, codes
+and grazing rows of renders that fit give less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +84,12 @@ def prepare_depth(
         if valid.sum() < 50:
             return None
         small = camera.resized(max(8, camera.width // _FIT_SHRINK), max(8, camera.height // _FIT_SHRINK))
-        entry = march(hull, small, device).entry
+        met = march(hull, small, device)
         rows = ((np.arange(small.height) + 0.5) * camera.height / small.height).astype(int)
         columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
         picked = np.ix_(rows, columns)
         laid = LaidDepth(camera=camera, values=values, valid=valid)
-        touching = extremes(values[picked], valid[picked], entry)
+        touching = extremes(values[picked], valid[picked], met.entry, met.leave)
         return _Laid(depth=laid, registration=registration, touching=touching)
 
     items = list(zip(views, working.cameras, working.outline, working.masks, strict=True))
@@ -145,7 +150,9 @@ def prepare_depth(
         slot[..., 1:], sure = _normals(z, render.valid, render.camera)
         trust[index, : z.shape[0], : z.shape[1]] = sure
         band[index] = max(1e-3 * size, 0.5 * step, 0.5 * meaning.error)
-        slack[index] = max(0.0, meaning.error - _EXPECTED_MISFIT * size)
+        # Depth behind the hull is a hollow; only depth in front of it contradicts the silhouettes.
+        if in_front(meaning, entry.touching) > _CONTRADICTION * size:
+            slack[index] = max(0.0, meaning.error - _EXPECTED_MISFIT * size)
         report.append(
             {
                 "view": views[index].name,
