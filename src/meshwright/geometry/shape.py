@@ -169,7 +169,7 @@ def _calmed(field: Array, hull: Volume, depth: PreparedDepth) -> Array:
 
 
 _REPAIR_SHRINK = 2
-_REPAIR_ROUNDS = 2
+_REPAIR_ROUNDS = 5
 
 
 def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device: str) -> tuple[Volume, int]:
