@@ -30,7 +30,7 @@ class Preset:
 
 PRESETS = {
     Quality.DRAFT: Preset(grid=128, texture_size=1024, preview_size=512),
-    Quality.STANDARD: Preset(grid=224, texture_size=2048, preview_size=768),
+    Quality.STANDARD: Preset(grid=256, texture_size=2048, preview_size=768),
     Quality.HIGH: Preset(grid=384, texture_size=4096, preview_size=1024),
 }
 

@@ -47,7 +47,7 @@ class TextureConfig:
     from one view per region. 0 is crispest, 1 is closest to all pictures at once but doubles what they disagree on."""
     match_exposure: bool = False
     """Whether to even out differences in brightness and white balance between the views."""
-    rounds: int = 3
+    rounds: int = 6
     """How often the render is compared with the views and its errors carried back; 0 leaves it out."""
 
     def __post_init__(self) -> None:
