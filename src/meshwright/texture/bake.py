@@ -54,9 +54,16 @@ class TextureConfig:
         faults = []
         if not 16 <= self.size <= 16384:
             faults.append(f"size={self.size} (use 16 to 16384)")
-        for name in ("erode", "ramp", "change", "coarse", "average", "rounds"):
-            if not 0 <= getattr(self, name) < 1000:
-                faults.append(f"{name}={getattr(self, name)} (use 0 or more)")
+        for name, most in (
+            ("erode", 1000),
+            ("ramp", 1),
+            ("change", 1),
+            ("coarse", 1),
+            ("average", 1),
+            ("rounds", 1000),
+        ):
+            if not 0 <= getattr(self, name) <= most:
+                faults.append(f"{name}={getattr(self, name)} (use 0 to {most})")
         if faults:
             raise OptionError("Texture options out of range: " + "; ".join(faults) + ".")
 
@@ -110,7 +117,7 @@ def bake_texture(
         gains = find_gains(rating, coarse).astype(np.float32)
         shown, coarse = shown * gains[:, None], coarse * gains[:, None]
         judged = tuple(brightened(view, gain, device=device) for view, gain in zip(judged, gains, strict=True))
-    share = averaged(choose_views(graph, rating, shown, config.change), rating, min(config.average, 1.0))
+    share = averaged(choose_views(graph, rating, shown, config.change), rating, config.average)
     monitor.check()
     base = blend_base(graph, rating, share, shown, coarse, config.coarse)
     monitor.check()
