@@ -342,7 +342,7 @@ def framed(
     Args:
         textured: In the frame of the solution's cameras.
         solution: The cameras, and how free their frame is.
-        extent: The object's box as the silhouettes show it, float64 [2, 3]. The mesh's own box would do worse:
+        extent: The object's box as carved, before smoothing, float64 [2, 3]. The mesh's own box would do worse:
             smoothing shortens its tips.
         size: Longest side in metres.
     """
