@@ -9,13 +9,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
 
 from meshwright.errors import DeviceError, OptionError, VramError
 
 __all__ = [
+    "check_stop",
     "check_vram_available",
     "checking",
     "cleanup_gpu_memory",
@@ -152,36 +153,47 @@ def cpu_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_between_items: ContextVar[Callable[[], None]] = ContextVar("_between_items", default=lambda: None)
+_stop_check: ContextVar[Callable[[], None]] = ContextVar("_stop_check", default=lambda: None)
 
 
 @contextmanager
 def checking(check: Callable[[], None]) -> Iterator[None]:
-    """Within this, `map_threads` calls `check` before every item, so that long work can be stopped between items.
+    """Within this, `check_stop` calls `check`, and so does `map_threads` before every item.
 
-    What `check` raises ends `map_threads` and comes out of it; items that have begun are finished first.
+    What `check` raises comes out of them, and ends the work that they stand in. `check` may be called from several
+    threads at once.
     """
-    token = _between_items.set(check)
+    token = _stop_check.set(check)
     try:
         yield
     finally:
-        _between_items.reset(token)
+        _stop_check.reset(token)
+
+
+def check_stop() -> None:
+    """Raises what `checking` was told to raise once the caller wants to stop; nothing outside of `checking`.
+
+    For long work on one picture or volume, between steps of a second at most, at whatever depth of calls.
+    """
+    _stop_check.get()()
 
 
 def map_threads(function: Callable[[Item], Result], items: Iterable[Item], *, device: str = "cpu") -> list[Result]:
     """`[function(item) for item in items]`, in threads on the CPU, one after the other on a GPU.
 
     A Warp launch on the CPU uses one core but releases the GIL; NumPy and SciPy mostly do too.
+    Context variables reach the threads, so that `check_stop` works in them too.
     """
     items = list(items)
-    check = _between_items.get()
 
     def run(item: Item) -> Result:
-        check()
+        check_stop()
         return function(item)
 
     threads = min(cpu_threads(), len(items))
     if device != "cpu" or threads < 2:
         return [run(item) for item in items]
+    # A context can be entered once at a time: every item gets its own copy.
+    contexts = [copy_context() for _ in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(run, items))
+        return list(pool.map(lambda context, item: context.run(run, item), contexts, items))

@@ -10,6 +10,7 @@ import pytest
 
 from meshwright import device as device_module
 from meshwright.device import (
+    check_stop,
     check_vram_available,
     checking,
     cleanup_gpu_memory,
@@ -126,6 +127,23 @@ def test_map_threads_can_be_stopped_between_items(device: str) -> None:
     assert 3 <= len(done) < 3 + 2 * cpu_threads()
     map_threads(done.append, range(50), device=device)  # nobody listens any more
     assert len(done) >= 53
+
+
+def test_work_inside_an_item_can_be_stopped_too() -> None:
+    begun = threading.Event()
+
+    def check() -> None:
+        if begun.is_set():
+            raise Cancelled("stop")
+
+    def long_work(_: int) -> None:
+        begun.set()
+        check_stop()
+        raise AssertionError("went on")
+
+    with pytest.raises(Cancelled), checking(check):
+        map_threads(long_work, range(4))
+    check_stop()  # nobody listens any more
 
 
 @pytest.mark.gpu

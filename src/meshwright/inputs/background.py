@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
 __all__ = ["fill_behind"]
@@ -25,11 +26,24 @@ def fill_behind(image: Array, weight: Array) -> Array:
         return image.astype(np.float32)
     if image.shape[0] == 1 and image.shape[1] == 1:
         return (image * (known > 0)).astype(np.float32)
-    coarse_weight = _halve(known)
-    coarse = _halve(image * known) / np.maximum(coarse_weight, 1e-12)
+    coarse_shape = (-(-image.shape[0] // 2), -(-image.shape[1] // 2))
+    coarse_weight = np.empty((*coarse_shape, 1), np.float32)
+    coarse = np.empty((*coarse_shape, image.shape[2]), np.float32)
+    for rows, _, _ in strips(coarse_shape[0]):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        coarse_weight[rows] = _halve(known[pair])
+        coarse[rows] = _halve(image[pair] * known[pair]) / np.maximum(coarse_weight[rows], 1e-12)
     # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
     below = fill_behind(coarse, np.minimum(coarse_weight[..., 0] * 4, 1))
-    return (image * known + _double(below, image.shape[:2]) * (1 - known)).astype(np.float32)
+    result = np.empty(image.shape, np.float32)
+    for rows, around, inner in strips(coarse_shape[0], halo=1):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        part, share = image[pair], known[pair]
+        if float(share.min()) < 1:
+            filled = _double(below[around])[2 * inner.start :][: part.shape[0], : part.shape[1]]
+            part = part * share + filled * (1 - share)
+        result[pair] = part
+    return result
 
 
 def _halve(image: Array) -> Array:
@@ -39,9 +53,9 @@ def _halve(image: Array) -> Array:
     return np.asarray(quads * np.float32(0.25))
 
 
-def _double(image: Array, shape: tuple[int, ...]) -> Array:
-    """Twice the size, linearly, aligned on pixel areas, cut to `shape`."""
+def _double(image: Array) -> Array:
+    """Twice the size, linearly, aligned on pixel areas."""
     for axis in (0, 1):
         image = np.repeat(image, 2, axis)
         image = ndimage.convolve1d(image, np.array([0.25, 0.5, 0.25], np.float32), axis, mode="nearest")
-    return image[: shape[0], : shape[1]]
+    return image

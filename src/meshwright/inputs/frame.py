@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from meshwright.device import check_stop
+from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
 __all__ = [
@@ -74,7 +76,10 @@ class Frame:
 def blur(image: Array, sigma: float) -> Array:
     """Gaussian blur over rows and columns, float32."""
     spatial = (sigma, sigma, *([0] * (image.ndim - 2)))
-    return np.asarray(ndimage.gaussian_filter(image, spatial, truncate=3.0, mode="nearest"), np.float32)
+    result = np.empty(image.shape, np.float32)
+    for rows, around, inner in strips(image.shape[0], halo=int(3 * sigma) + 2):
+        result[rows] = ndimage.gaussian_filter(image[around], spatial, truncate=3.0, mode="nearest")[inner]
+    return result
 
 
 def bounding_box(region: Array, margin: int) -> tuple[slice, slice]:
@@ -88,12 +93,22 @@ def bounding_box(region: Array, margin: int) -> tuple[slice, slice]:
 
 def dilate(region: Array, radius: float) -> Array:
     """All pixels within `radius` of the region."""
-    return np.asarray(ndimage.distance_transform_edt(~region) <= radius) if region.any() else region
+    result = np.zeros_like(region)
+    for rows, around, inner in strips(region.shape[0], halo=int(radius) + 1):
+        part = region[around]
+        if part.any():
+            result[rows] = (ndimage.distance_transform_edt(~part) <= radius)[inner]
+    return result
 
 
 def erode(region: Array, radius: float) -> Array:
     """Pixels of the region further than `radius` from everything else."""
-    return region if region.all() else np.asarray(ndimage.distance_transform_edt(region) > radius)
+    result = region.copy()
+    for rows, around, inner in strips(region.shape[0], halo=int(radius) + 1):
+        part = region[around]
+        if part.any() and not part.all():
+            result[rows] = (ndimage.distance_transform_edt(part) > radius)[inner]
+    return result
 
 
 def opened(region: Array, radius: float) -> Array:
@@ -103,6 +118,7 @@ def opened(region: Array, radius: float) -> Array:
 
 def connected(region: Array, seed: Array) -> Array:
     """The parts of the region that touch the seed (which may lie in it)."""
+    check_stop()
     labels, count = ndimage.label(region)
     keep = np.zeros(count + 1, bool)
     keep[np.unique(labels[seed])] = True
@@ -139,10 +155,11 @@ def shrink(image: Array, side: int) -> Array:
     factor = side / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     planes = image[..., None] if image.ndim == 2 else image
-    small = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(plane, np.float32)).resize(size, Image.Resampling.BOX))
-        for plane in np.moveaxis(planes, -1, 0)
-    ]
+    small = []
+    for plane in np.moveaxis(planes, -1, 0):
+        check_stop()
+        picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+        small.append(np.asarray(picture.resize(size, Image.Resampling.BOX)))
     return small[0] if image.ndim == 2 else np.stack(small, -1)
 
 

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin
 
+from meshwright.device import check_stop
 from meshwright.inputs.faults import BadFileError
 from meshwright.types import Array
 
@@ -83,6 +84,7 @@ def decode_png(data: bytes, *, max_pixels: int) -> Picture:
         has_alpha = transparency is not None
         return Picture(colour=plain[..., :3], alpha=plain[..., 3] if has_alpha else None, bits=8)
     loaded = _load(image)
+    check_stop()
     pixels = np.asarray(loaded.convert("L") if loaded.mode == "1" else loaded)
     if pixels.ndim == 2:
         return Picture(colour=pixels[..., None], alpha=None, bits=8)
@@ -159,6 +161,7 @@ def _judge_amount(pixels: list[memoryview], expected: int) -> None:
         for part in pixels:
             pending = bytes(part)
             while pending and found <= expected and not inflater.eof:
+                check_stop()
                 found += len(inflater.decompress(pending, 1 << 20))
                 pending = inflater.unconsumed_tail
         if not inflater.eof and found < expected:
@@ -211,6 +214,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 
 def _load(image: Image.Image) -> Image.Image:
+    check_stop()
     try:
         image.load()
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:

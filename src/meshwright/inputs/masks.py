@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from meshwright.device import check_stop
 from meshwright.inputs.background import fill_behind
 from meshwright.inputs.images import Picture
 from meshwright.inputs.segment import segment
@@ -53,6 +54,7 @@ def find_silhouette(picture: Picture, depth: DepthMap | None) -> Silhouette:
         depth: Its depth render, if it has one that is not blank.
     """
     srgb = srgb_of(picture)
+    check_stop()
     shape = srgb.shape[:2]
     if picture.alpha is not None:
         alpha = picture.alpha.astype(np.float32) / (65535 if picture.bits == 16 else 255)
@@ -60,9 +62,12 @@ def find_silhouette(picture: Picture, depth: DepthMap | None) -> Silhouette:
         if float(alpha.min()) < 0.5:
             if float(alpha.max()) < 0.5:
                 return _none(srgb, "input.blank", "its alpha channel hides everything")
+            check_stop()
             white = np.ones_like(srgb)
             return Silhouette(mask=alpha, source=MaskSource.ALPHA, foreground=srgb, background=white)
+    check_stop()
     rough = None if depth is None else _resized(depth.valid, shape)
+    check_stop()
     if _is_flat(srgb):
         # The depth render knows better than a picture of one colour.
         if rough is None:

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from meshwright.device import check_stop
 from meshwright.inputs.background import fill_behind
 from meshwright.inputs.frame import CODE, blur, bounding_box, dilate, large_parts, smooth_step
+from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
 __all__ = ["Matte", "soften"]
@@ -81,17 +83,13 @@ def soften(srgb: Array, region: Array, *, noise: float, scale: float) -> Matte:
 
 
 def _soften_box(srgb: Array, region: Array, noise: float, scale: float) -> tuple[Array, Array]:
-    inner_distance = ndimage.distance_transform_edt(region)
-    distance = np.where(region, inner_distance - 0.5, 0.5 - ndimage.distance_transform_edt(~region))
-    distance = distance.astype(np.float32)
-    edge = region & (inner_distance <= 1)
+    reach = int((_INSIDE + 1) * scale) + 4  # nothing below looks further
+    distance = _signed_distance(region, reach)
+    edge = region & (distance <= 0.5)
     outline = _look_across(srgb, distance, edge, noise, scale)
 
-    nearest = ndimage.distance_transform_edt(~edge, return_distances=False, return_indices=True)
-    number = np.zeros(region.shape, np.int32)
-    number[outline.rows, outline.columns] = np.arange(len(outline.rows))
     rows, columns = np.nonzero((distance > -_OUTSIDE * scale - 1) & (distance < _INSIDE * scale))
-    j = number[nearest[0, rows, columns], nearest[1, rows, columns]]
+    j = _nearest_outline(edge, reach)[rows, columns]
 
     away = np.stack([rows - outline.rows[j], columns - outline.columns[j]], -1)
     depth = (away * outline.normal[j]).sum(-1) - outline.position[j]
@@ -101,6 +99,7 @@ def _soften_box(srgb: Array, region: Array, noise: float, scale: float) -> tuple
     by_colour = np.where(depth > limit, 1, np.where(depth < -limit, 0, by_colour))
     trust = smooth_step(*_CONTRAST, outline.contrast[j])
 
+    check_stop()
     alpha = region.astype(np.float32)
     value = (trust * by_colour + (1 - trust) * by_place).astype(np.float32)
     alpha[rows, columns] = value
@@ -112,6 +111,33 @@ def _soften_box(srgb: Array, region: Array, noise: float, scale: float) -> tuple
     return alpha, foreground
 
 
+def _signed_distance(region: Array, reach: int) -> Array:
+    """Pixels to the region's outline, positive inside, float32 [H, W]; exact up to `reach`, at least that beyond."""
+    distance = np.empty(region.shape, np.float32)
+    for rows, around, inner in strips(region.shape[0], halo=reach + 1):
+        part = region[around]
+        # In a strip without an outline scipy would measure to a place that is not there.
+        inside = (
+            ndimage.distance_transform_edt(part)[inner] if not part.all() else np.full_like(part[inner], reach, int)
+        )
+        outside = ndimage.distance_transform_edt(~part)[inner] if part.any() else np.full_like(part[inner], reach, int)
+        distance[rows] = np.clip(np.where(part[inner], inside - 0.5, 0.5 - outside), -reach, reach)
+    return distance
+
+
+def _nearest_outline(edge: Array, reach: int) -> Array:
+    """Number of the nearest outline pixel (they are counted row by row), int32 [H, W]; 0 further off than `reach`."""
+    number = np.zeros(edge.shape, np.int32)
+    number[edge] = np.arange(int(edge.sum()))
+    nearest = np.zeros(edge.shape, np.int32)
+    for rows, around, inner in strips(edge.shape[0], halo=reach + 1):
+        part = edge[around]
+        if part.any():
+            row, column = ndimage.distance_transform_edt(~part, return_distances=False, return_indices=True)
+            nearest[rows] = number[around][row, column][inner]
+    return nearest
+
+
 def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale: float) -> _Outline:
     """Sample the picture along every outline pixel's normal and find the edge in each of these lines."""
     rows, columns = np.nonzero(edge)
@@ -119,10 +145,12 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
     down, right = np.gradient(smooth)
     gradient = np.stack([down[rows, columns], right[rows, columns]], -1)
     normal = gradient / (np.linalg.norm(gradient, axis=-1, keepdims=True) + 1e-6)
+    check_stop()
     steps = (np.arange(-_OUTSIDE, _INSIDE + 0.01, _STEP) * scale).astype(np.float32)
     places = np.stack([rows[:, None] + steps * normal[:, :1], columns[:, None] + steps * normal[:, 1:]])
     colours = np.stack([ndimage.map_coordinates(srgb[..., c], places, order=1, mode="nearest") for c in range(3)], -1)
     depths = ndimage.map_coordinates(distance, places, order=1, mode="nearest")
+    check_stop()
     # In thin parts the line comes out on the other side: stop at the deepest point.
     last = np.maximum(np.argmax(depths + 1e-3 * np.arange(len(steps)), 1), 4)
     last = _first_plateau(colours, last, noise)
@@ -139,6 +167,7 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
         spread = 6 * (share * (1 - share)).sum(1) * pixels
         return steps[0] - pixels / 2 + missing, spread
 
+    check_stop()
     inner = (colours[each, last] + colours[each, last - 1]) / 2
     outer = colours[:, :3].mean(1)
     position, spread = measure(last, inner, outer)
@@ -153,23 +182,29 @@ def _look_across(srgb: Array, distance: Array, edge: Array, noise: float, scale:
     outer = (colours[each, outer_at] + colours[each, np.maximum(outer_at - 1, 0)]) / 2
     position, spread = measure(inner_at, inner, outer)
 
+    check_stop()
     contrast = np.sqrt(((inner - outer) ** 2).mean(-1))
     weight = smooth_step(max(2 * CODE, 2 * noise), max(10 * CODE, 8 * noise), contrast) ** 2 + 1e-4
 
-    def along(values: Array, sigma: float) -> Array:
-        """Weighted average over the neighbouring outline."""
+    def spread_along(values: Array) -> Array:
+        """Sums over the neighbouring outline."""
         total = np.zeros(edge.shape, np.float32)
-        weights = np.zeros(edge.shape, np.float32)
-        total[rows, columns], weights[rows, columns] = values * weight, weight
-        return np.asarray(blur(total, sigma)[rows, columns] / np.maximum(blur(weights, sigma)[rows, columns], 1e-12))
+        total[rows, columns] = values
+        return np.asarray(blur(total, 3 * scale)[rows, columns])
+
+    weights = np.maximum(spread_along(weight), 1e-12)
+
+    def along(values: Array) -> Array:
+        """Weighted average over the neighbouring outline."""
+        return np.asarray(spread_along(values * weight) / weights)
 
     own = smooth_step(20 * CODE, 60 * CODE, contrast)
     return _Outline(
         rows=rows,
         columns=columns,
         normal=normal,
-        position=own * position + (1 - own) * along(position, 3 * scale),
-        width=np.clip(along(spread, 3 * scale), 0.8, _WIDEST * scale),
+        position=own * position + (1 - own) * along(position),
+        width=np.clip(along(spread), 0.8, _WIDEST * scale),
         inner=inner,
         outer=outer,
         contrast=contrast,

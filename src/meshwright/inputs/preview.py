@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from meshwright.colour import linear_to_srgb
+from meshwright.device import check_stop
 from meshwright.errors import OutputError
+from meshwright.inputs.strips import strips
 from meshwright.types import Array, View, ViewSet
 
 __all__ = ["write_masks"]
@@ -35,6 +37,7 @@ def write_masks(views: ViewSet, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for view in views.views:
+            check_stop()
             coverage = np.round(np.clip(view.mask, 0, 1) * 255).astype(np.uint8)
             _save(Image.fromarray(coverage), folder / f"{view.name.replace('/', '_')}.png")
         _save(_contact_sheet(views.views[:_MOST_TILES]), folder / "contact_sheet.png")
@@ -58,8 +61,10 @@ def _contact_sheet(views: tuple[View, ...]) -> Image.Image:
 def _overlay(view: View) -> Image.Image:
     factor = _TILE / max(view.height, view.width)
     size = (max(1, round(view.width * factor)), max(1, round(view.height * factor)))
-    srgb = linear_to_srgb(view.rgb)
-    picture = Image.fromarray(np.round(srgb * 255).astype(np.uint8)).resize(size, Image.Resampling.BOX)
+    codes = np.empty(view.rgb.shape, np.uint8)
+    for rows, _, _ in strips(view.height):
+        codes[rows] = np.round(linear_to_srgb(view.rgb[rows]) * 255)
+    picture = Image.fromarray(codes).resize(size, Image.Resampling.BOX)
     coverage = Image.fromarray((np.clip(view.mask, 0, 1) * 255).astype(np.uint8)).resize(size, Image.Resampling.BOX)
     colour = np.asarray(picture, np.float32) / 255
     mask = np.asarray(coverage, np.float32)[..., None] / 255

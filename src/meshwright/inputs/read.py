@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from meshwright.colour import srgb_to_linear
 from meshwright.device import map_threads
 from meshwright.errors import CameraError
 from meshwright.inputs.config import InputConfig
@@ -16,6 +15,7 @@ from meshwright.inputs.depth import decide_kind, read_depth
 from meshwright.inputs.faults import BadFileError, Faults
 from meshwright.inputs.folder import find_six
 from meshwright.inputs.images import Picture, decode_png
+from meshwright.inputs.light import linear_picture
 from meshwright.inputs.masks import Silhouette, find_silhouette
 from meshwright.inputs.names import read_name
 from meshwright.inputs.nerf import find_posed, is_posed
@@ -48,6 +48,8 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
     Raises:
         InputFilesError: lists every file that cannot be used, and why.
         CameraError: a camera file cannot be used, or does not fit its images.
+
+    Can be stopped at any time through `device.checking`.
     """
     config = InputConfig() if config is None else config
     with ExitStack() as stack:
@@ -134,12 +136,19 @@ def _check_total(files: list[Blob], label: str, limit_mb: float, faults: Faults)
 
 def _read_depth(pictures: dict[str, Picture], config: InputConfig, faults: Faults) -> dict[str, DepthMap]:
     """Depth maps by file name; a blank one among others is a fault, all blank is no depth at all (empty maps)."""
-    maps: dict[str, DepthMap] = {}
-    for name, picture in pictures.items():
+
+    def read(picture: Picture) -> DepthMap | BadFileError:
         try:
-            maps[name] = read_depth(picture, config)
+            return read_depth(picture, config)
         except BadFileError as error:
-            faults.add_error(name, error)
+            return error
+
+    maps: dict[str, DepthMap] = {}
+    for name, result in zip(pictures, map_threads(read, pictures.values()), strict=True):
+        if isinstance(result, BadFileError):
+            faults.add_error(name, result)
+        else:
+            maps[name] = result
     blank = [name for name, depth in maps.items() if not depth.valid.any()]
     if blank and len(blank) < len(maps):
         for name in blank:
@@ -190,10 +199,10 @@ def _build_views(
         silhouette = find_silhouette(picture, usable)
         view = View(
             name=name,
-            rgb=srgb_to_linear(silhouette.foreground),
+            rgb=linear_picture(silhouette.foreground),
             mask=silhouette.mask,
             mask_source=silhouette.source,
-            background=srgb_to_linear(silhouette.background),
+            background=linear_picture(silhouette.background),
             depth=usable,
             source=file,
         )
