@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from meshwright.device import checking
+from meshwright.errors import Cancelled
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume
 from meshwright.geometry.working import WorkingViews, working_views
@@ -214,3 +216,29 @@ def test_two_runs_are_equal() -> None:
     np.testing.assert_array_equal(one.trust, other.trust)
     np.testing.assert_array_equal(one.band, other.band)
     assert one.report == other.report
+
+
+def test_it_can_be_stopped_anywhere() -> None:
+    """Registration, explanation and agreement ask again and again whether to go on."""
+    views = with_depths("face", inverse_near)
+    asked = 0
+
+    def count() -> None:
+        nonlocal asked
+        asked += 1
+
+    with checking(count):
+        prepare(views, "face", frame="free")
+    checks = asked
+    # Six views in ten rounds of agreement alone.
+    assert checks > 60 + 12
+    for allowed in (0, checks // 3, checks - 1):
+        asked = 0
+
+        def stop(allowed: int = allowed) -> None:
+            count()
+            if asked > allowed:
+                raise Cancelled("stop")
+
+        with pytest.raises(Cancelled), checking(stop):
+            prepare(views, "face", frame="free")

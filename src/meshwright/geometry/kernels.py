@@ -255,6 +255,7 @@ def march_kernel(
     field: wp.array3d(dtype=wp.float32),  # [X, Y, Z] positive inside
     rows: wp.array2d(dtype=wp.float32),  # [V, 20]
     view: int,
+    first_row: int,  # of the pixels that this launch is for
     centre: wp.vec3,  # camera position
     origin: wp.vec3,
     cell: float,
@@ -265,7 +266,8 @@ def march_kernel(
     leave: wp.array2d(dtype=wp.float32),  # [H, W] z where it leaves for the last time
     best: wp.array2d(dtype=wp.vec4),  # [H, W] most inner point of the ray and its value
 ):
-    row, column = wp.tid()
+    line, column = wp.tid()
+    row = first_row + line
     x = (float(column) + 0.5 - rows[view, 14]) / rows[view, 12]
     y = -(float(row) + 0.5 - rows[view, 15]) / rows[view, 13]
     # World direction with unit step along the optical axis.

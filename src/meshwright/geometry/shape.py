@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from meshwright._warp import wp
-from meshwright.device import map_threads
+from meshwright.device import check_stop, map_threads
 from meshwright.errors import InputError, OptionError
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
@@ -203,7 +203,9 @@ def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device:
             np.clip(np.round((points - volume.origin) / volume.cell).astype(int), 0, np.array(demand.shape) - 1).T
         )
         np.maximum.at(demand, place, np.minimum(lack, 8 * volume.cell).astype(np.float32))
+        check_stop()
         rise = ndimage.gaussian_filter(ndimage.maximum_filter(demand, 5), 1.2)
+        check_stop()
         # Blurring lowers the peak of a lone demand: no point gets less than it lacks.
         rise = np.maximum(rise, ndimage.maximum_filter(demand, 3))
         volume = replace(volume, field=np.minimum(volume.field + rise, hull.field))

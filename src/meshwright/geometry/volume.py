@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshwright._warp import wp
-from meshwright.device import cpu_threads, map_threads
+from meshwright.device import check_stop, cpu_threads, map_threads
 from meshwright.geometry.kernels import hull_kernel, march_kernel
 from meshwright.geometry.working import WorkingViews, camera_rows
 from meshwright.types import Array, Camera
@@ -52,9 +52,15 @@ class March:
     best: Array
 
 
+_SLAB = 12
+
+
 def over_slabs(launch: Callable[[slice], None], length: int, device: str) -> None:
-    """Call `launch` for slabs of the first axis: in threads on the CPU, once on a GPU."""
-    pieces = 1 if device != "cpu" else min(length, 4 * cpu_threads())
+    """Call `launch` for slabs of the first axis: in threads on the CPU, once on a GPU.
+
+    Slabs are thin, because the run can be stopped between two only.
+    """
+    pieces = 1 if device != "cpu" else min(length, max(4 * cpu_threads(), length // _SLAB))
     edges = np.linspace(0, length, pieces + 1).astype(int)
     map_threads(launch, [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)], device=device)
 
@@ -123,6 +129,9 @@ def extent_of(volume: Volume) -> Array:
     return result
 
 
+_MARCH_LINES = 64
+
+
 def march(volume: Volume, camera: Camera, device: str) -> March:
     """Send a ray through every pixel of `camera` and note where it meets the volume."""
     field = wp.array(volume.field, dtype=wp.float32, device=device)
@@ -131,20 +140,25 @@ def march(volume: Volume, camera: Camera, device: str) -> March:
     entry = wp.zeros(shape, dtype=wp.float32, device=device)
     leave = wp.zeros(shape, dtype=wp.float32, device=device)
     best = wp.zeros(shape, dtype=wp.vec4, device=device)
-    wp.launch(
-        march_kernel,
-        dim=shape,
-        inputs=[
-            field,
-            rows,
-            0,
-            wp.vec3(*camera.position),
-            wp.vec3(*volume.origin),
-            volume.cell,
-            volume.radius,
-            wp.vec3(*volume.middle),
-        ],
-        outputs=[entry, leave, best],
-        device=device,
-    )
+    # A launch cannot be stopped: on a CPU many short ones.
+    lines = _MARCH_LINES if device == "cpu" else camera.height
+    for first in range(0, camera.height, lines):
+        check_stop()
+        wp.launch(
+            march_kernel,
+            dim=(min(lines, camera.height - first), camera.width),
+            inputs=[
+                field,
+                rows,
+                0,
+                first,
+                wp.vec3(*camera.position),
+                wp.vec3(*volume.origin),
+                volume.cell,
+                volume.radius,
+                wp.vec3(*volume.middle),
+            ],
+            outputs=[entry, leave, best],
+            device=device,
+        )
     return March(entry=entry.numpy(), leave=leave.numpy(), best=best.numpy())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from meshwright.device import check_stop
 from meshwright.geometry.depth.meaning import DepthMeaning, Extremes
 from meshwright.types import Array, Camera, DepthKind
 
@@ -109,6 +110,7 @@ def agree(
         normal = np.zeros((count, count))
         gradient = np.zeros(count)
         for i, (pixels, values) in enumerate(points):
+            check_stop()
             z = meanings[i].z(values)
             here = laid[i].camera.unproject(pixels, z)
             delta = 1e-4 * size

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meshwright.device import check_stop
 from meshwright.types import Array, DepthKind
 
 __all__ = ["DepthMeaning", "Extremes", "explain", "extremes", "in_front", "judged", "metric_unit"]
@@ -109,6 +110,7 @@ def _line(x: Array, y: Array, x_far: Array, y_limit: Array, *, through_zero: boo
     weight = np.ones_like(places)
     weight[limited], weight[guessed] = 0.0, _HUNCH
     solution = np.zeros(rows.shape[1])
+    check_stop()
     for _ in range(25):
         solution = np.linalg.lstsq(rows * weight[:, None], goals * weight, rcond=None)[0]
         residual = rows @ solution - goals

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import measure
 
+from meshwright.device import check_stop
 from meshwright.types import Array, DepthMap
 
 __all__ = ["Registration", "lay_onto", "register"]
@@ -79,6 +80,7 @@ def _move(points: Array, parameters: Array, width: int, height: int) -> Array:
 
 def _contour(valid: Array) -> Array | None:
     """Outline points (x, y) in pixels of the depth render, holes left out; None where there is no object."""
+    check_stop()
     filled = ndimage.binary_fill_holes(valid)
     lines = measure.find_contours(np.pad(filled.astype(np.float32), 1), 0.5)
     lines = [line for line in lines if len(line) > 20]
@@ -104,6 +106,7 @@ def _descend(parameters: Array, distance: object) -> Array:
     assert callable(distance)
     step_sizes = np.array([1e-3, 0.25, 0.25])
     for _ in range(15):
+        check_stop()
         residual = distance(parameters)
         columns = [
             (distance(parameters + delta) - distance(parameters - delta)) / (2 * size)
