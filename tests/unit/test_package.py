@@ -37,9 +37,11 @@ PUBLIC = {
     "meshwright.datasets": "create_nerf_dataset validate_nerf_dataset",
     "meshwright.geometry": "Atlas AtlasConfig ShapeConfig ShapeResult reconstruct_shape simplify unwrap",
     "meshwright.rendering": """
-        Fragments Picture contact_sheet rasterize_mesh rasterize_views render_coloured render_normals
-        render_textured render_wireframe turntable_cameras
+        Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
+        interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
+        render_textured render_wireframe texture turntable_cameras
     """,
+    "meshwright.rendering.ops": "MipStack antialias build_mips build_topology deterministic interpolate rasterize texture",
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """
         AVAILABLE_MODELS BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe

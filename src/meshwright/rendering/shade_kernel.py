@@ -8,6 +8,8 @@ over the covered ones only, so they are straight: coverage goes to `alpha_out`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
@@ -36,6 +38,24 @@ def bilinear(texture: wp.array2d[wp.vec3ub], decode: wp.array[wp.float32], uv: w
     return above * (1.0 - fy) + below * fy
 
 
+@wp.func
+def blend(values: wp.array[Any], tri: wp.vec3i, bary: wp.vec3):
+    """Values at a triangle's corners, blended."""
+    return values[tri[0]] * bary[0] + values[tri[1]] * bary[1] + values[tri[2]] * bary[2]
+
+
+@wp.func
+def mean_of(total: wp.vec3, count: wp.float32) -> wp.vec3:
+    """Mean over the covered samples, 0 where there are none."""
+    return total / wp.max(count, 1.0)
+
+
+@wp.func
+def share_of(count: wp.float32, samples: wp.int32) -> wp.float32:
+    """How much of the pixel is covered."""
+    return count / wp.float32(samples * samples)
+
+
 @wp.kernel
 def textured_kernel(
     # In:
@@ -58,12 +78,11 @@ def textured_kernel(
         for j in range(samples):
             face = face_id[row * samples + i, column * samples + j]
             if face >= 0:
-                tri = uv_faces[face]
-                b = bary[row * samples + i, column * samples + j]
-                total += bilinear(texture, decode, uv[tri[0]] * b[0] + uv[tri[1]] * b[1] + uv[tri[2]] * b[2])
+                place = blend(uv, uv_faces[face], bary[row * samples + i, column * samples + j])
+                total += bilinear(texture, decode, place)
                 count += 1.0
-    rgb_out[row, column] = total / wp.max(count, 1.0)
-    alpha_out[row, column] = count / wp.float32(samples * samples)
+    rgb_out[row, column] = mean_of(total, count)
+    alpha_out[row, column] = share_of(count, samples)
 
 
 @wp.kernel
@@ -86,12 +105,10 @@ def corner_values_kernel(
         for j in range(samples):
             face = face_id[row * samples + i, column * samples + j]
             if face >= 0:
-                tri = faces[face]
-                b = bary[row * samples + i, column * samples + j]
-                total += values[tri[0]] * b[0] + values[tri[1]] * b[1] + values[tri[2]] * b[2]
+                total += blend(values, faces[face], bary[row * samples + i, column * samples + j])
                 count += 1.0
-    image_out[row, column] = total / wp.max(count, 1.0)
-    alpha_out[row, column] = count / wp.float32(samples * samples)
+    image_out[row, column] = mean_of(total, count)
+    alpha_out[row, column] = share_of(count, samples)
 
 
 @wp.func
@@ -143,5 +160,5 @@ def wireframe_kernel(
                     ink = wp.clamp(height / (6.0 * width), 0.25, 1.0)
                 total += tone[face] * (1.0 - ink) + line * ink
                 count += 1.0
-    image_out[row, column] = total / wp.max(count, 1.0)
-    alpha_out[row, column] = count / wp.float32(samples * samples)
+    image_out[row, column] = mean_of(total, count)
+    alpha_out[row, column] = share_of(count, samples)

@@ -1,0 +1,31 @@
+"""Differentiable rasterisation as torch operations, on CPU and CUDA from one source.
+
+    rast, rast_db = rasterize(pos, tri, (height, width))
+    uv, uv_da = interpolate(vertex_uv, rast, tri, rast_db, diff_attrs="all")
+    color = texture(tex, uv, uv_da)
+    color = antialias(color, rast, pos, tri)
+
+Letters: N views, H rows, W columns, V vertices, F triangles, C channels. Positions are OpenGL clip space (x, y, z, w).
+Rows of pictures run from bottom to top, as in OpenGL; flip them with `torch.flip(picture, [1])` to store them.
+Everything is float32, triangles int32, contiguous or not; all tensors of a call are on one device, CUDA work goes to
+torch's current stream. There are no second derivatives.
+"""
+
+from __future__ import annotations
+
+from meshwright.rendering.ops.antialias import antialias, build_topology
+from meshwright.rendering.ops.interpolate import interpolate
+from meshwright.rendering.ops.rasterize import rasterize
+from meshwright.rendering.ops.scatter import deterministic
+from meshwright.rendering.ops.texture import MipStack, build_mips, texture
+
+__all__ = [
+    "MipStack",
+    "antialias",
+    "build_mips",
+    "build_topology",
+    "deterministic",
+    "interpolate",
+    "rasterize",
+    "texture",
+]

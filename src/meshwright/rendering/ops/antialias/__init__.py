@@ -1,0 +1,113 @@
+"""Silhouettes with soft edges, and with gradients, differentiably."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from meshwright.rendering.ops.antialias import kernel
+from meshwright.rendering.ops.antialias.topology import build_topology
+from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
+from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels
+from meshwright.rendering.ops.scatter import is_deterministic, scatter
+
+__all__ = ["antialias", "build_topology"]
+
+SILHOUETTE = Program(kernel.silhouette_kernel)
+BLEND = Program(kernel.blend_kernel)
+GRADIENT = Program(kernel.gradient_kernel)
+
+
+def antialias(
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    topology: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Blend pixels along silhouettes, by how much of each the nearer surface covers.
+
+    This is what gives outlines a gradient: rasterising decides for every pixel which triangle it sees, and only how
+    neighbours are blended depends on where an edge runs between them. Edges inside a surface, where it neither ends nor
+    folds back, and lines where two surfaces cut through each other are left alone.
+
+    Args:
+        color: Pictures, float32 [N, H, W, C].
+        rast: From `rasterize`, float32 [N, H, W, 4].
+        pos: What was rasterised, float32 [N, V, 4] or [V, 4].
+        tri: int32 [F, 3].
+        topology: From `build_topology(tri)`; without it, it is made anew in every call.
+    Returns:
+        float32 [N, H, W, C].
+    Raises:
+        ShapeError: The tensors do not fit together.
+
+    Gradients reach `color` and `pos` (x, y and w). A silhouette inside a triangle next to the one that a pixel sees is
+    missed, so surfaces of triangles much smaller than a pixel get few. Corners at or behind the camera are projected as
+    if before it; triangles with one are mostly left alone.
+    Source: Laine et al. 2020, section 3.5.
+    """
+    device = color.device
+    check_floats("color", color, device, (4,), "[N, H, W, C]")
+    check_rast("rast", rast, device)
+    if rast.shape[:3] != color.shape[:3]:
+        raise fault("rast", rast, f"float32 {[*color.shape[:3], 4]}, as color is {list(color.shape)},")
+    check_floats("pos", pos, device, (2, 3), "[N, V, 4] or [V, 4]")
+    if pos.ndim == 2:
+        pos = pos[None]
+    if pos.shape[0] != color.shape[0] or pos.shape[2] != 4:
+        raise fault("pos", pos, f"float32 [{color.shape[0]}, V, 4], as color has {color.shape[0]} views,")
+    check_triangles(tri, device)
+    if topology is None:
+        topology = build_topology(tri)
+    elif topology.shape != tri.shape or topology.dtype is not torch.int32 or topology.device != device:
+        raise fault("topology", topology, f"int32 {list(tri.shape)} on {device}, from build_topology(tri)")
+    arguments = (color, rast, pos, tri, topology, Frame.of(color))
+    out: torch.Tensor = _Antialias.apply(*arguments)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Antialias(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        color: torch.Tensor,
+        rast: torch.Tensor,
+        pos: torch.Tensor,
+        tri: torch.Tensor,
+        topology: torch.Tensor,
+        frame: Frame,
+    ) -> torch.Tensor:
+        color, rast, pos = color.contiguous(), rast.contiguous(), pos.contiguous()
+        tri, topology = tri.contiguous(), topology.contiguous()
+        vertices, faces = pos.shape[1], tri.shape[0]
+        edges = torch.empty(frame.views * faces, dtype=torch.uint8, device=frame.device)
+        over_items(SILHOUETTE, frame.device, len(edges), pos, tri, topology, vertices, faces, edges)
+        numbers = (color.shape[3], vertices, faces, frame.height, frame.width)
+        out = torch.empty_like(color)
+        over_pixels(BLEND, frame, color, rast, pos, tri, edges, *numbers, out)
+        ctx.save_for_backward(color, rast, pos, tri, edges)
+        ctx.frame, ctx.numbers, ctx.fixed_order = frame, numbers, is_deterministic()
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dout: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        color, rast, pos, tri, edges = ctx.saved_tensors
+        color_wanted, _, pos_wanted = ctx.needs_input_grad[:3]
+        dcolor = torch.empty_like(color) if color_wanted else None
+        inputs = (color, rast, pos, tri, edges, dout.contiguous(), *ctx.numbers, int(pos_wanted), dcolor)
+
+        def run(sums: Callable[[Band | None], Argument]) -> None:
+            over_pixels(GRADIENT, ctx.frame, *inputs, sums=sums)
+
+        dpos = None
+        if pos_wanted:
+            total = scatter(run, ctx.frame, pos.numel(), shared=False, fixed_order=ctx.fixed_order)
+            dpos = total.view(pos.shape)
+        else:
+            run(lambda _: (None, None, None, 0))
+        return dcolor, None, dpos, None, None, None

@@ -1,0 +1,207 @@
+"""How the ops hand torch tensors to Warp kernels: fast, on torch's own stream, and over all cores of a CPU.
+
+`wp.launch` checks and packs its arguments anew each time, 20 to 50 microseconds that a GPU spends waiting. Here each
+kernel is recorded once per device and thread, and only pointers, numbers and the size change from then on.
+
+Every kernel is written over the pixels of all views in one row, `first` to `last`, with `span` of them for each
+thread: one on a GPU, one image row on a CPU. A Warp launch on a CPU runs in one thread, so there the views go to
+several workers, each of which adds up its own gradients: nothing is shared while it is written, and the order is always
+the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from meshwright._warp import wp
+from meshwright.device import cpu_threads, map_threads
+from meshwright.errors import ShapeError
+
+__all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "plan"]
+
+Argument = torch.Tensor | int | float | tuple[torch.Tensor | int | None, ...] | None
+"""A tensor, a number, or the fields of a Warp struct; None for an array that is not there."""
+
+_loading = threading.Lock()
+
+
+class Program:
+    """A Warp kernel as a function of contiguous tensors (or None) and numbers."""
+
+    def __init__(self, kernel: wp.Kernel) -> None:
+        self.kernel = kernel
+        self.recorded = threading.local()  # autograd runs backward passes in threads of its own
+
+    def __call__(self, device: torch.device, threads: int, *arguments: Argument) -> None:
+        """Launches the kernel with so many threads on a device; on CUDA, on torch's current stream."""
+        if threads < 1:
+            return
+        known: dict[Any, Any] = self.recorded.__dict__
+        launch = known.get(device)
+        if launch is None:
+            launch = known[device] = self._record(device)
+        for parameter, argument in zip(launch.params[1:], arguments, strict=True):
+            if type(argument) is tuple:
+                for (name, _), value in zip(parameter._fields_, argument, strict=True):
+                    if isinstance(value, int):
+                        setattr(parameter, name, value)
+                    else:
+                        getattr(parameter, name).data = 0 if value is None else value.data_ptr()
+            elif argument is None:
+                parameter.data = 0
+            elif isinstance(argument, torch.Tensor):
+                parameter.data = argument.data_ptr()
+            else:
+                parameter.value = argument
+        if launch.bounds.size != threads:
+            launch.set_dim(threads)
+        if device.type == "cpu":
+            launch.launch()
+        else:
+            stream = torch.cuda.current_stream(device)
+            launch.launch(_stream(device, stream.cuda_stream))
+
+    def _record(self, device: torch.device) -> Any:
+        kinds = [argument.type for argument in self.kernel.adj.args]
+        blank = [None if _is_array(kind) else kind() for kind in kinds]
+        name = warp_device(device)
+        with _loading:  # Warp's loader is not meant to be entered twice
+            wp.load_module(self.kernel.module.name, device=name)
+            launch = wp.launch(self.kernel, dim=1, inputs=blank, device=name, record_cmd=True)
+        for kind, parameter in zip(kinds, launch.params[1:], strict=True):
+            if _is_array(kind):
+                _shape_once(parameter, kind)
+            elif hasattr(kind, "vars"):  # a struct
+                for label, variable in kind.vars.items():
+                    if _is_array(variable.type):
+                        _shape_once(getattr(parameter, label), variable.type)
+        return launch
+
+
+def _is_array(kind: Any) -> bool:
+    """Arrays are annotated by different classes in different versions of Warp."""
+    return hasattr(kind, "dtype") and hasattr(kind, "ndim")
+
+
+def _shape_once(parameter: Any, kind: Any) -> None:
+    """Make an array parameter one row of items without gaps. Warp looks at its length in its debug mode only."""
+    parameter.ndim = 1
+    parameter.shape[0] = 2**31 - 1
+    parameter.strides[0] = wp.types.type_size_in_bytes(kind.dtype)
+
+
+@lru_cache(maxsize=64)
+def warp_device(device: torch.device) -> str:
+    """The same device as Warp names it."""
+    if device.type == "cpu":
+        return "cpu"
+    return f"cuda:{torch.cuda.current_device() if device.index is None else device.index}"
+
+
+@lru_cache(maxsize=256)
+def _stream(device: torch.device, handle: int) -> wp.Stream:
+    """Warp's view of a stream of torch's."""
+    return wp.Stream(warp_device(device), cuda_stream=handle)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How many pictures of what size, on which device."""
+
+    views: int
+    height: int
+    width: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, pictures: torch.Tensor) -> Frame:
+        """That of pictures [N, H, W, ...]."""
+        views, height, width = pictures.shape[:3]
+        return cls(views, height, width, pictures.device)
+
+    @property
+    def pixels(self) -> int:
+        """Of all views."""
+        return self.views * self.height * self.width
+
+    def check(self) -> None:
+        """Kernels count in 32 bits; the four numbers of a pixel are counted as one."""
+        if self.views < 1 or self.height < 1 or self.width < 1 or self.pixels >= 2**31:
+            raise ShapeError(
+                f"{self.views} pictures of {self.height} x {self.width} pixels cannot be made.",
+                hint="Ask for at least one pixel and for fewer than 2**31 in all.",
+            )
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of one view, done by one worker.
+
+    `part` numbers the bands of a view, so that those of equal number never write to the same view.
+    """
+
+    view: int
+    part: int
+    worker: int
+    top: int
+    bottom: int  # one past the last row
+    first: int  # pixels, over all views
+    last: int
+
+
+@lru_cache(maxsize=256)
+def plan(frame: Frame) -> tuple[tuple[Band, ...], ...]:
+    """The bands of each worker on a CPU; the same each time, and with it the order of all sums."""
+    threads = min(cpu_threads(), 16)  # each worker has its own copy of what it sums up
+    parts = max(1, min(threads // frame.views, frame.height))
+    workers = min(threads, frame.views * parts)
+    bands: list[list[Band]] = [[] for _ in range(workers)]
+    for index in range(frame.views * parts):
+        view, part = divmod(index, parts)
+        top, bottom = frame.height * part // parts, frame.height * (part + 1) // parts
+        start = view * frame.height
+        worker = index * workers // (frame.views * parts)
+        band = Band(view, part, worker, top, bottom, (start + top) * frame.width, (start + bottom) * frame.width)
+        bands[worker].append(band)
+    return tuple(tuple(group) for group in bands)
+
+
+def over_pixels(
+    program: Program, frame: Frame, *arguments: Argument, sums: Callable[[Band | None], Argument] | None = None
+) -> None:
+    """Runs a kernel whose first parameters are `first`, `last` and `span` over all pixels.
+
+    Args:
+        program: The kernel.
+        frame: The pictures.
+        arguments: Its parameters from the fourth on.
+        sums: Gives the last parameter, a tensor that several pixels add to: one for all of a GPU (None is passed),
+            on a CPU one that no other worker adds to.
+    """
+    if frame.device.type != "cpu":
+        last = () if sums is None else (sums(None),)
+        program(frame.device, frame.pixels, 0, frame.pixels, 1, *arguments, *last)
+        return
+
+    def work(bands: tuple[Band, ...]) -> None:
+        for band in bands:
+            last = () if sums is None else (sums(band),)
+            program(frame.device, band.bottom - band.top, band.first, band.last, frame.width, *arguments, *last)
+
+    map_threads(work, plan(frame))
+
+
+def over_items(program: Program, device: torch.device, items: int, *arguments: Argument) -> None:
+    """Runs a kernel whose first parameter is its first item, one thread an item; on a CPU on all cores."""
+    if device.type != "cpu" or items < 4096:
+        program(device, items, 0, *arguments)
+        return
+    parts = min(cpu_threads(), 16)
+    ends = [items * part // parts for part in range(parts + 1)]
+    map_threads(lambda part: program(device, ends[part + 1] - ends[part], ends[part], *arguments), range(parts))
