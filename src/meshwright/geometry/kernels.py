@@ -101,26 +101,19 @@ def fuse_kernel(
     deep = wp.float32(1.0e9)
     deep_view = wp.int32(-1)
     for view in range(rows.shape[0]):
-        local = to_camera(rows, view, p)
-        z = -local[2]
-        if z > 1.0e-6:
-            x = rows[view, 12] * local[0] / z + rows[view, 14]
-            y = -rows[view, 13] * local[1] / z + rows[view, 15]
-            sample = depth_at(depth, trust, rows, view, x, y)
-            if sample[0] > 0.0 and sample[4] > 0.02:
-                n = wp.vec3(sample[1], sample[2], sample[3])
-                distance = (z - sample[0]) * wp.max(view_cosine(n, local), 0.15) + slack[view]
-                if distance < 0.0:
-                    if -distance < free:
-                        free = -distance
-                        free_view = view
-                else:
-                    if distance < deep:
-                        deep = distance
-                        deep_view = view
-                    if distance < solid and sample[4] > 0.6:
-                        solid = distance
-                        solid_view = view
+        seen = look(depth, trust, rows, slack, view, p)
+        if seen.sure > 0.02:
+            if seen.distance < 0.0:
+                if -seen.distance < free:
+                    free = -seen.distance
+                    free_view = view
+            else:
+                if seen.distance < deep:
+                    deep = seen.distance
+                    deep_view = view
+                if seen.distance < solid and seen.sure > 0.6:
+                    solid = seen.distance
+                    solid_view = view
     value = wp.float32(0.0)
     reference = wp.int32(-1)
     if free_view < 0:
@@ -134,38 +127,56 @@ def fuse_kernel(
     else:
         value = -free
         reference = free_view
-    local = to_camera(rows, reference, p)
-    z = -local[2]
-    own = depth_at(
-        depth,
-        trust,
-        rows,
-        reference,
-        rows[reference, 12] * local[0] / z + rows[reference, 14],
-        -rows[reference, 13] * local[1] / z + rows[reference, 15],
-    )
-    facing_to = to_world(rows, reference, wp.vec3(own[1], own[2], own[3]))
+    own = look(depth, trust, rows, slack, reference, p)
+    facing_to = to_world(rows, reference, own.normal)
     total = wp.float32(0.0)
     weight = wp.float32(0.0)
     for view in range(rows.shape[0]):
-        local = to_camera(rows, view, p)
-        z = -local[2]
-        if z > 1.0e-6:
-            x = rows[view, 12] * local[0] / z + rows[view, 14]
-            y = -rows[view, 13] * local[1] / z + rows[view, 15]
-            sample = depth_at(depth, trust, rows, view, x, y)
-            if sample[0] > 0.0 and sample[4] > 0.02:
-                n = wp.vec3(sample[1], sample[2], sample[3])
-                cosine = view_cosine(n, local)
-                distance = (z - sample[0]) * wp.max(cosine, 0.15) + slack[view]
-                facing = wp.dot(to_world(rows, view, n), facing_to)
-                if facing > 0.5 and wp.abs(distance - value) < 2.0 * (band[view] + band[reference]):
-                    w = cosine * cosine * sample[4] * facing
-                    total += w * distance
-                    weight += w
+        seen = look(depth, trust, rows, slack, view, p)
+        if seen.sure > 0.02:
+            facing = wp.dot(to_world(rows, view, seen.normal), facing_to)
+            if facing > 0.5 and wp.abs(seen.distance - value) < 2.0 * (band[view] + band[reference]):
+                w = seen.cosine * seen.cosine * seen.sure * facing
+                total += w * seen.distance
+                weight += w
     if weight > 0.0:
         value = total / weight
     field[i, j, k] = wp.min(hull, value)
+
+
+@wp.struct
+class Look:
+    """What a view says about a point of space."""
+
+    sure: wp.float32  # trust in it, 0..1; 0 where the view knows no surface there
+    distance: wp.float32  # how far the point lies behind the surface, with the view's slack; negative before it
+    cosine: wp.float32  # between the surface's normal and the ray
+    normal: wp.vec3  # in camera axes
+
+
+@wp.func
+def look(
+    depth: wp.array3d(dtype=wp.vec4),
+    trust: wp.array3d(dtype=wp.float32),
+    rows: wp.array2d(dtype=wp.float32),
+    slack: wp.array(dtype=wp.float32),
+    view: int,
+    p: wp.vec3,
+) -> Look:
+    """Look at a world point from a view with depth."""
+    seen = Look()
+    local = to_camera(rows, view, p)
+    z = -local[2]
+    if z > 1.0e-6:
+        x = rows[view, 12] * local[0] / z + rows[view, 14]
+        y = -rows[view, 13] * local[1] / z + rows[view, 15]
+        sample = depth_at(depth, trust, rows, view, x, y)
+        if sample[0] > 0.0:
+            seen.sure = sample[4]
+            seen.normal = wp.vec3(sample[1], sample[2], sample[3])
+            seen.cosine = view_cosine(seen.normal, local)
+            seen.distance = (z - sample[0]) * wp.max(seen.cosine, 0.15) + slack[view]
+    return seen
 
 
 vec5 = wp.types.vector(length=5, dtype=wp.float32)

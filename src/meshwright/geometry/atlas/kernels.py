@@ -58,6 +58,18 @@ def weights_at(a: wp.vec2, b: wp.vec2, c: wp.vec2, p: wp.vec2) -> wp.vec3:
     return wp.vec3(u, v, 1.0 - u - v)
 
 
+UNKNOWN = wp.constant(wp.float32(1.0e30))
+
+
+@wp.func
+def level_at(a: wp.vec2, b: wp.vec2, c: wp.vec2, heights: wp.vec3, x: wp.int32, y: wp.int32) -> float:
+    """The triangle's height at the centre of a cell; `-UNKNOWN` where it does not cover it."""
+    w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
+    if wp.min(w) < 0.0:
+        return -UNKNOWN
+    return w[0] * heights[0] + w[1] * heights[1] + w[2] * heights[2]
+
+
 @wp.kernel
 def mark_touched_kernel(
     # In:
@@ -103,9 +115,8 @@ def raise_height_kernel(
     box = reach_of(a, b, c, 0.0, width[f], height[f])
     for y in range(box.low_y, box.high_y + 1):
         for x in range(box.low_x, box.high_x + 1):
-            w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
-            if wp.min(w) >= 0.0:
-                level = w[0] * heights[f, 0] + w[1] * heights[f, 1] + w[2] * heights[f, 2]
+            level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
+            if level > -UNKNOWN:
                 wp.atomic_max(top, offset[f] + y * width[f] + x, level)
 
 
@@ -130,9 +141,7 @@ def find_hidden_kernel(
     box = reach_of(a, b, c, 0.0, width[f], height[f])
     for y in range(box.low_y, box.high_y + 1):
         for x in range(box.low_x, box.high_x + 1):
-            w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
             # A cell centre on a shared edge may count for both faces; they then agree about the height.
-            if wp.min(w) >= 0.0:
-                level = w[0] * heights[f, 0] + w[1] * heights[f, 1] + w[2] * heights[f, 2]
-                if level < top[offset[f] + y * width[f] + x] - slack:
-                    hidden[f] = wp.uint8(1)
+            level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
+            if level > -UNKNOWN and level < top[offset[f] + y * width[f] + x] - slack:
+                hidden[f] = wp.uint8(1)
