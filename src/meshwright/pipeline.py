@@ -1,27 +1,23 @@
 """From six pictures to a textured, checked mesh: the one file that knows every stage.
 
-`_recipe` reads top to bottom. Around it: what a caller gets back, what is the same for every stage (`_Run`: progress,
-cancellation, time, checkpoints), and how results get into place (`meshwright.workspace`).
+`_recipe` reads top to bottom. Around it: what a caller gets back. What is the same for every stage lies in
+`meshwright.running`, how results get into place in `meshwright.workspace`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 import meshwright
 from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
-from meshwright.checkpoint import Checkpoints, chain_key
 from meshwright.config import ReconstructConfig
-from meshwright.device import check_vram_available, checking, describe_device, map_threads, pick_device
+from meshwright.device import check_vram_available, describe_device, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
 from meshwright.geometry import (
@@ -37,6 +33,7 @@ from meshwright.inputs import InputConfig, read_inputs, write_masks
 from meshwright.models import BaseReconstructionModel, Evidence, ModelOutput, Proposal, get_model
 from meshwright.progress import Plan, Stage
 from meshwright.quality import QualityReport, judge, write_previews, write_quality_json, write_report_html
+from meshwright.running import Run
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
     Array,
@@ -54,10 +51,6 @@ from meshwright.types import (
 from meshwright.workspace import Workspace
 
 __all__ = ["OUTPUT_NAMES", "ReconstructConfig", "Result", "reconstruct", "run_model", "stages"]
-
-log = logging.getLogger(__name__)
-
-Value = TypeVar("Value")
 
 OUTPUT_NAMES = (
     "mesh.obj",
@@ -228,7 +221,7 @@ def _run(
     with Workspace(
         output, own_names=OUTPUT_NAMES, overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
-        run = _Run(Plan(stages(model)), monitor, workspace)
+        run = Run(Plan(stages(model)), monitor, workspace)
         quality = _recipe(source, config, model, device, run)
         workspace.commit()
     seconds = time.perf_counter() - begun
@@ -237,13 +230,13 @@ def _run(
 
 
 def _recipe(
-    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: _Run
+    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: Run
 ) -> QualityReport:
     """Every stage, from the pictures to the report."""
     folder = run.workspace.result
 
     views = run.do("read", lambda _: _read(source, config, folder / "masks"))
-    run.begin_checkpoints(views, meshwright.__version__)
+    run.begin_checkpoints(views, _RECORDS, meshwright.__version__)
 
     camera_config = CameraConfig(rig=config.rig, refine=config.refine_cameras)
     solution = run.keep("cameras", CameraSolution, lambda m: solve_cameras(views, camera_config, m), camera_config)
@@ -379,79 +372,7 @@ def _check_apart(source: Path, output: Path) -> None:
         )
 
 
-class _Run:
-    """What is the same for every stage: progress, cancellation, time, checkpoints."""
-
-    def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace) -> None:
-        self.plan = plan
-        self.monitor = monitor
-        self.workspace = workspace
-        self.timings: dict[str, float] = {}
-        self.started = time.perf_counter()
-        self._key = ""
-        self._checkpoints: Checkpoints | None = None
-
-    def begin_checkpoints(self, views: ViewSet, version: str) -> None:
-        """From here on results are kept; they count for these pictures and this version only."""
-        self._key = chain_key("", version, _digest(views))
-        arrays = [array for view in views.views for array in _arrays(view)]
-        self._checkpoints = Checkpoints(self.workspace.checkpoints, _RECORDS, arrays)
-
-    def do(self, name: str, work: Callable[[Monitor], Value]) -> Value:
-        """Runs one stage."""
-        span = self.plan.span(name)
-        self.monitor.check()
-        if span.end > span.start:  # a stage that takes no time is not worth a word
-            self.monitor.report(span.start, span.stage.title)
-        log.info("stage %s", name)
-        begun = time.perf_counter()
-        monitor = self.plan.monitor(name, self.monitor)
-        with checking(monitor.check):
-            value = work(monitor)
-        self.timings[name] = time.perf_counter() - begun
-        self.monitor.check()
-        return value
-
-    def keep(self, name: str, kind: type[Value], work: Callable[[Monitor], Value], *settings: object) -> Value:
-        """Runs one stage, or takes what an earlier, killed run left of it under the same input and settings."""
-        assert self._checkpoints is not None
-        self._key = chain_key(self._key, name, *settings)
-        kept = self._checkpoints.load(name, self._key, tuple)
-        if kept is not None and len(kept) == 2 and isinstance(kept[1], kind):
-            self.timings[name] = kept[0]
-            span = self.plan.span(name)
-            if span.end > span.start:
-                self.monitor.report(span.start, f"{span.stage.title}: taken from an earlier run")
-            return kept[1]
-        value = self.do(name, work)
-        self._checkpoints.save(name, self._key, (self.timings[name], value))
-        return value
-
-
 def _device_name(device: str) -> str:
     about = describe_device(device)
     cores = f", {about['cores']} cores" if "cores" in about else ""
     return f"{about['name']}{cores} ({device})"
-
-
-def _arrays(view: View) -> list[Array]:
-    arrays = [view.rgb, view.mask, view.background]
-    return arrays if view.depth is None else [*arrays, view.depth.values, view.depth.valid]
-
-
-def _digest(views: ViewSet) -> str:
-    """A hash of everything that later stages see of the input."""
-
-    def of_view(view: View) -> bytes:
-        digest = hashlib.blake2b(repr((view.name, view.mask_source, view.rgb.shape)).encode())
-        if view.depth is not None:
-            digest.update(repr((view.depth.kind, view.depth.unit, view.depth.step, view.depth.values.shape)).encode())
-        for array in _arrays(view):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.digest()
-
-    whole = hashlib.blake2b(b"".join(map_threads(of_view, views.views)))
-    for camera in views.cameras or ():
-        numbers = (camera.name, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.width, camera.height)
-        whole.update(repr(numbers).encode() + camera.camera_to_world.tobytes())
-    return whole.hexdigest()

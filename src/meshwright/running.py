@@ -1,0 +1,103 @@
+"""What is the same for every stage of a run: progress, cancellation, time, checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from meshwright.checkpoint import Checkpoints, chain_key
+from meshwright.device import check_stop, checking, map_threads
+from meshwright.progress import Plan
+from meshwright.types import Array, Monitor, View, ViewSet
+from meshwright.workspace import Workspace
+
+__all__ = ["Run"]
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+
+class Run:
+    """What is the same for every stage: progress, cancellation, time, checkpoints."""
+
+    def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace) -> None:
+        self.plan = plan
+        self.monitor = monitor
+        self.workspace = workspace
+        self.timings: dict[str, float] = {}
+        self.started = time.perf_counter()
+        self._key = ""
+        self._checkpoints: Checkpoints | None = None
+
+    def begin_checkpoints(self, views: ViewSet, records: Sequence[type], version: str) -> None:
+        """From here on results are kept; they count for these pictures and this version only.
+
+        Args:
+            views: What was read; results refer to its arrays and do not repeat them.
+            records: Classes that results may consist of.
+            version: Of this program.
+        """
+        with checking(self.monitor.check):
+            self._key = chain_key("", version, _digest(views))
+        arrays = [array for view in views.views for array in _arrays(view)]
+        self._checkpoints = Checkpoints(self.workspace.checkpoints, records, arrays)
+
+    def do(self, name: str, work: Callable[[Monitor], Value]) -> Value:
+        """Runs one stage."""
+        span = self.plan.span(name)
+        self.monitor.check()
+        if span.end > span.start:  # a stage that takes no time is not worth a word
+            self.monitor.report(span.start, span.stage.title)
+        log.info("stage %s", name)
+        begun = time.perf_counter()
+        monitor = self.plan.monitor(name, self.monitor)
+        with checking(monitor.check):
+            value = work(monitor)
+        self.timings[name] = time.perf_counter() - begun
+        self.monitor.check()
+        return value
+
+    def keep(self, name: str, kind: type[Value], work: Callable[[Monitor], Value], *settings: object) -> Value:
+        """Runs one stage, or takes what an earlier, killed run left of it under the same input and settings."""
+        assert self._checkpoints is not None
+        self._key = chain_key(self._key, name, *settings)
+        kept = self._checkpoints.load(name, self._key, tuple)
+        if kept is not None and len(kept) == 2 and isinstance(kept[1], kind):
+            self.timings[name] = kept[0]
+            span = self.plan.span(name)
+            if span.end > span.start:
+                self.monitor.report(span.start, f"{span.stage.title}: taken from an earlier run")
+            return kept[1]
+        value = self.do(name, work)
+        self._checkpoints.save(name, self._key, (self.timings[name], value))
+        return value
+
+
+def _arrays(view: View) -> list[Array]:
+    arrays = [view.rgb, view.mask, view.background]
+    return arrays if view.depth is None else [*arrays, view.depth.values, view.depth.valid]
+
+
+def _digest(views: ViewSet) -> str:
+    """A hash of everything that later stages see of the input."""
+
+    def of_view(view: View) -> bytes:
+        digest = hashlib.blake2b(repr((view.name, view.mask_source, view.rgb.shape)).encode())
+        if view.depth is not None:
+            digest.update(repr((view.depth.kind, view.depth.unit, view.depth.step, view.depth.values.shape)).encode())
+        for array in _arrays(view):
+            check_stop()
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.digest()
+
+    whole = hashlib.blake2b(b"".join(map_threads(of_view, views.views)))
+    for camera in views.cameras or ():
+        numbers = (camera.name, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.width, camera.height)
+        whole.update(repr(numbers).encode() + camera.camera_to_world.tobytes())
+    return whole.hexdigest()
