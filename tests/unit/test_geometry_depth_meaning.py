@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, metric_unit
+from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, extremes, in_front, judged, metric_unit
 from meshwright.types import Array, DepthKind
 from scenes import FACE, entry_depth, pixel_grid, six
 
@@ -206,3 +206,13 @@ def test_meanings_are_arithmetic(meaning: DepthMeaning, value: float, z: float) 
     assert by_b == pytest.approx((lifted.z(np.array(value)) - z) / d, rel=1e-4)
     step = abs(meaning.z(np.array(value + 0.5e-3)) - meaning.z(np.array(value - 0.5e-3)))
     assert meaning.step_size(1e-3, z) == pytest.approx(step, rel=1e-3)
+
+
+@pytest.mark.parametrize(("rows", "known"), [(7, False), (8, True)])
+def test_few_rows_judge_nothing(rows: int, known: bool) -> None:
+    """A plate seen edge-on has a handful of rows; where they come to lie on a coarse hull says nothing about depth."""
+    code = np.full(rows, 0.4)
+    data = Extremes(z=np.full(rows, 2.3), far=np.full(rows, 2.5), low=code, high=code)
+    meaning = DepthMeaning(kind=DepthKind.METRIC, a=5.0, b=0.0)
+    assert judged(meaning, data).error == pytest.approx(0.3 if known else 0.0)
+    assert in_front(meaning, data) == pytest.approx(0.3 if known else 0.0)

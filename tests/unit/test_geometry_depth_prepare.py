@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from meshwright.device import checking
 from meshwright.errors import Cancelled
@@ -15,7 +17,20 @@ from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, DepthKind, View
-from scenes import FACE, TOOL, Dented, Ellipsoid, Solid, disturbed, entry_depth, pixel_grid, six, views_of, with_depth
+from scenes import (
+    FACE,
+    TOOL,
+    Box,
+    Dented,
+    Ellipsoid,
+    Solid,
+    disturbed,
+    entry_depth,
+    pixel_grid,
+    six,
+    views_of,
+    with_depth,
+)
 
 WIDTH = 128
 SOLIDS: dict[str, tuple[Solid, ...]] = {
@@ -180,8 +195,7 @@ def test_a_render_of_something_else_is_left_out_and_said() -> None:
     views[2] = with_depth(scene("tool")[0][2], depths("face")[2], DepthKind.AUTO, encode=linear_far)
     result = prepared(views, "tool")
     (warning,) = result.warnings
-    assert "depth render of left contradicts the silhouettes" in warning
-    assert "was left out" in warning
+    assert warning.startswith("The depth of view left is not used: it")
     assert [row["view"] for row in result.report] == ["front", "back", "right", "top", "bottom"]
     assert not result.surface[2].any()
     assert not result.trust[2].any()
@@ -202,7 +216,7 @@ def test_an_empty_render_is_said() -> None:
     assert empty is not None
     views[4] = replace(views[4], depth=replace(empty, values=empty.values * 0, valid=empty.valid & False))
     result = prepared(views, "face")
-    assert result.warnings == ("The depth render of top shows too little to be used.",)
+    assert result.warnings == ("The depth of view top is not used: it shows too little.",)
 
 
 def test_no_depth_at_all_is_none() -> None:
@@ -221,24 +235,77 @@ def test_two_runs_are_equal() -> None:
 def test_it_can_be_stopped_anywhere() -> None:
     """Registration, explanation and agreement ask again and again whether to go on."""
     views = with_depths("face", inverse_near)
-    asked = 0
 
-    def count() -> None:
-        nonlocal asked
-        asked += 1
-
-    with checking(count):
-        prepare(views, "face", frame="free")
-    checks = asked
-    # Six views in ten rounds of agreement alone.
-    assert checks > 60 + 12
-    for allowed in (0, checks // 3, checks - 1):
+    def stopped_after(allowed: float) -> int:
         asked = 0
 
-        def stop(allowed: int = allowed) -> None:
-            count()
+        def check() -> None:
+            nonlocal asked
+            asked += 1
             if asked > allowed:
                 raise Cancelled("stop")
 
-        with pytest.raises(Cancelled), checking(stop):
+        with contextlib.suppress(Cancelled), checking(check):
             prepare(views, "face", frame="free")
+        return asked
+
+    checks = stopped_after(np.inf)
+    # Six views in ten rounds of agreement alone.
+    assert checks > 60 + 12
+    for allowed in (0, checks // 3, checks - 1):
+        # Once more for every view that waits for its turn.
+        assert allowed < stopped_after(allowed) <= allowed + 6
+
+
+def of_another(name: str, other: str, encode: Callable[[Array], Array]) -> list[View]:
+    return [replace(v, depth=w.depth) for v, w in zip(scene(name)[0], with_depths(other, encode), strict=True)]
+
+
+def test_renders_of_another_object_in_all_views_are_not_used() -> None:
+    result = prepared(of_another("tool", "face", linear_far), "tool")
+    assert result.report == []
+    assert not result.trust.any()
+    assert len(result.warnings) == 6
+    assert result.warnings[0].startswith("The depth of view front is not used: its outline is not the picture's")
+
+
+def with_noise(name: str, *, rough: bool) -> list[View]:
+    """Outlines are right, what they hold is not."""
+    rng = np.random.default_rng(0)
+    views = []
+    for view, true in zip(scene(name)[0], with_depths(name, linear_far), strict=True):
+        assert true.depth is not None
+        noise = rng.uniform(0.2, 1.0, true.depth.values.shape)
+        if not rough:
+            noise = ndimage.gaussian_filter(noise, 10)
+            noise = 0.2 + 0.8 * (noise - noise.min()) / np.ptp(noise)
+        values = np.where(true.depth.valid, noise, 0).astype(np.float32)
+        views.append(replace(view, depth=replace(true.depth, values=values)))
+    return views
+
+
+@pytest.mark.parametrize("rough", [True, False], ids=["white", "smooth"])
+@pytest.mark.parametrize("name", ["face", "tool"])
+def test_noise_is_not_used(name: str, rough: bool) -> None:
+    result = prepared(with_noise(name, rough=rough), name)
+    assert result.report == []
+    assert len(result.warnings) == 6
+    assert all("contradict" in warning for warning in result.warnings)
+
+
+def test_exact_depth_is_used_where_few_rows_touch() -> None:
+    """A plate seen edge-on is five pixels high: no more rows than that can say whether its depth fits."""
+    plate = (Box((-0.4, -0.02, -0.3), (0.4, 0.02, 0.3)),)
+    cameras = six(WIDTH)
+    views = [
+        with_depth(view, entry_depth(plate, camera), DepthKind.METRIC, encode=tenths_of_millimetres, bits=16)
+        for view, camera in zip(views_of(plate, cameras).views, cameras, strict=True)
+    ]
+    views = [replace(v, depth=replace(v.depth, unit=6.5535)) for v in views if v.depth]
+    working = working_views(views, cameras, 1024)
+    low, high = find_bounds(working, "cpu")
+    hull = hull_volume(working, low, high, float((high - low).max()) / 64, "cpu")
+    result = prepare_depth(views, working, hull, given_cameras=True, rig_frame=False, device="cpu")
+    assert result is not None
+    assert result.warnings == ()
+    assert [row["kind"] for row in result.report] == ["metric"] * 6

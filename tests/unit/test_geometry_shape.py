@@ -126,8 +126,8 @@ def test_a_sphere_without_depth_is_its_hull() -> None:
 
 @pytest.mark.parametrize(
     ("views", "mean"),
-    # In cells: 0.0125 object sides each. Measured 0.12 and 0.16.
-    [(metric("dent"), 0.2), (relative("dent", linear_far), 0.3)],
+    # In cells: 0.0125 object sides each. Measured 0.05 and 0.10.
+    [(metric("dent"), 0.08), (relative("dent", linear_far), 0.15)],
     ids=["metric", "linear 8 bit"],
 )
 def test_depth_carves_what_no_outline_shows(views: ViewSet, mean: float) -> None:
@@ -138,11 +138,11 @@ def test_depth_carves_what_no_outline_shows(views: ViewSet, mean: float) -> None
     assert error.mean() < mean
     bowl = np.linalg.norm(result.mesh.vertices - np.array(BALL.centre), axis=1) < 0.22 + cell
     assert bowl.sum() > 500
-    # Measured 0.4 and 0.6; the hull is 3.6 cells off there on average.
-    assert error[bowl].mean() < 1.0
+    # Measured 0.07 and 0.29; the hull is 3.6 cells off there on average.
+    assert error[bowl].mean() < 0.45
     # The bottom of the bowl, seen straight on; an 8-bit step is 0.8 of a cell.
     middle = result.mesh.vertices[np.linalg.norm(result.mesh.vertices[:, :2] - [0.0, 0.1], axis=1) < cell]
-    assert middle[middle[:, 2] > 0][:, 2].mean() == pytest.approx(0.2, abs=1.5 * cell)
+    assert middle[middle[:, 2] > 0][:, 2].mean() == pytest.approx(0.2, abs=0.7 * cell)
 
 
 def test_the_hull_does_not_show_the_bowl() -> None:
@@ -173,9 +173,20 @@ def test_a_render_of_something_else_is_left_out_with_a_warning() -> None:
     views[2] = with_depth(bare("tool")[2], depths("sphere")[2], DepthKind.AUTO, encode=linear_far)
     result = reconstruct(ViewSet(views=tuple(views)))
     (warning,) = result.warnings
-    assert "depth render of left contradicts the silhouettes" in warning
+    assert warning.startswith("The depth of view left is not used: it")
     assert_closed(result.mesh)
     assert missed(result, "tool") < 10  # of 24,000 pixels
+
+
+def test_renders_of_another_object_leave_the_hull_as_it_is() -> None:
+    foreign = [
+        with_depth(v, z, DepthKind.AUTO, encode=linear_far) for v, z in zip(bare("tool"), depths("dent"), strict=True)
+    ]
+    result = reconstruct(ViewSet(views=tuple(foreign)))
+    assert len(result.warnings) == 6
+    assert result.report["depth"] == []
+    without = reconstruct(ViewSet(views=bare("tool")))
+    np.testing.assert_array_equal(result.mesh.vertices, without.mesh.vertices)
 
 
 def test_depth_makes_boxes_of_boxes() -> None:
@@ -184,16 +195,16 @@ def test_depth_makes_boxes_of_boxes() -> None:
     lattice = np.stack(np.meshgrid(*axis, indexing="ij"), -1)
     truth = np.any([solid.inside(lattice) for solid in TOOL], axis=0).mean() * 0.9**3
     carved, hull = (volume_of(reconstruct(metric("tool"), use_depth=use).mesh) for use in (True, False))
-    # Measured 1.065 and 1.41 of the truth. The hull bulges before the tool's flat sides; that counts as contradiction,
-    # and depth then carves with some slack.
+    # Measured 1.002 and 1.41 of the truth, which the lattice counts to half a percent.
     assert hull > 1.3 * truth
-    assert carved == pytest.approx(truth, rel=0.09)
+    assert carved == pytest.approx(truth, rel=0.015)
 
 
 def test_extent_is_the_objects_box() -> None:
     result = reconstruct(metric("tool"))
     truth = np.array([[-0.27, -0.42, -0.40], [0.27, 0.42, 0.40]])
-    np.testing.assert_allclose(result.extent, truth, atol=1.5 * cell_of(result))
+    # Measured 0.47 of a cell.
+    np.testing.assert_allclose(result.extent, truth, atol=0.6 * cell_of(result))
 
 
 def test_the_grid_says_how_many_cells_the_longest_side_has() -> None:

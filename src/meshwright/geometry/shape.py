@@ -98,7 +98,7 @@ def reconstruct_shape(
             device=device,
         )
         monitor.check()
-    volume = rounded(hull) if depth is None else carve(hull, depth, working, device)
+    volume = rounded(hull) if depth is None or not depth.report else carve(hull, depth, working, device)
     monitor.check()
     volume, repaired = restore_missing(volume, hull, working, device)
     monitor.check()

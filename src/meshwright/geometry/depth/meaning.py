@@ -141,9 +141,13 @@ def _candidates(data: Extremes, kind: DepthKind) -> list[DepthMeaning]:
     return [judged(meaning, data) for meaning in found]
 
 
+_FEWEST = 8
+"""Rows and columns that it takes to judge a render, or to find its meaning."""
+
+
 def judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
-    """The same meaning with its misfit to the touching points."""
-    if len(data.z) == 0:
+    """The same meaning with its misfit to the touching points; as it is where there are too few of them."""
+    if len(data.z) < _FEWEST:
         return meaning
     nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
     farthest = data.low if nearest is data.high else data.high
@@ -153,7 +157,7 @@ def judged(meaning: DepthMeaning, data: Extremes) -> DepthMeaning:
 
 def in_front(meaning: DepthMeaning, data: Extremes) -> float:
     """By how much the nearest depth of rows and columns lies in front of the hull on average, which cannot be."""
-    if len(data.z) == 0:
+    if len(data.z) < _FEWEST:
         return 0.0
     nearest = data.high if (meaning.a > 0) == (meaning.kind is DepthKind.INVERSE) else data.low
     return float(np.maximum(data.z - meaning.z(nearest), 0.0).mean())
@@ -174,7 +178,7 @@ def explain(data: Sequence[Extremes | None], kinds: Sequence[DepthKind]) -> list
     (kind and direction) that fits all views best.
     """
     options = [
-        _candidates(extreme, kind) if extreme is not None and len(extreme.z) >= 8 else []
+        _candidates(extreme, kind) if extreme is not None and len(extreme.z) >= _FEWEST else []
         for extreme, kind in zip(data, kinds, strict=True)
     ]
     totals: dict[tuple[DepthKind, bool], float] = {}

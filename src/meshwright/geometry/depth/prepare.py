@@ -26,6 +26,18 @@ _MISFIT = 0.06
 """A render whose rows miss the hull by more than this share of the object's size means something else: left out."""
 
 
+_SET_MISFIT = 0.02
+"""Half of the renders missing by more than this say that the set is noise, or of another object: each of them may fit
+by accident."""
+_ENOUGH_TO_COMPARE = 3
+
+
+_OVERLAP = 0.85
+_OUTLINE_ERROR = 0.008
+"""A render whose outline, registered, overlaps with the picture's by less and lies off by more (mean, share of the
+width) shows something else."""
+
+
 _EXPECTED_MISFIT = 0.006
 """Renders that are consistent with their silhouettes miss the hull's touching points by up to this (object sides)."""
 
@@ -60,7 +72,9 @@ class PreparedDepth:
 def prepare_depth(
     views: Sequence[View], working: WorkingViews, hull: Volume, *, given_cameras: bool, rig_frame: bool, device: str
 ) -> PreparedDepth | None:
-    """Register, explain, reconcile and smooth the depth renders; None where no view has a usable one.
+    """Register, explain, reconcile and smooth the depth renders; None where no view has one.
+
+    Where none of them is usable the report is empty, and the warnings say why.
 
     Args:
         views: The views, in the order of `working`.
@@ -80,7 +94,9 @@ def prepare_depth(
             return None
         registration = register(view.depth, outline[: camera.height, : camera.width])
         values, valid = lay_onto(view.depth, registration, camera.width, camera.height)
-        valid &= mask > 0.5
+        inside = mask > 0.5
+        overlap = float((valid & inside).sum()) / max(1, int((valid | inside).sum()))
+        valid &= inside
         if valid.sum() < 50:
             return None
         small = camera.resized(max(8, camera.width // _FIT_SHRINK), max(8, camera.height // _FIT_SHRINK))
@@ -90,30 +106,21 @@ def prepare_depth(
         picked = np.ix_(rows, columns)
         laid = LaidDepth(camera=camera, values=values, valid=valid)
         touching = extremes(values[picked], valid[picked], met.entry, met.leave)
-        return _Laid(depth=laid, registration=registration, touching=touching)
+        foreign = overlap < _OVERLAP and registration.error > _OUTLINE_ERROR * camera.width
+        return _Laid(depth=laid, registration=registration, touching=touching, overlap=overlap, foreign=foreign)
 
     items = list(zip(views, working.cameras, working.outline, working.masks, strict=True))
     laid = map_threads(lay, items, device=device)
-    meanings = _meanings(views, laid, size, given_cameras=given_cameras, rig_frame=rig_frame)
+    own = [None if entry is None or entry.foreign else entry for entry in laid]
+    meanings = _meanings(views, own, size, given_cameras=given_cameras, rig_frame=rig_frame)
     report: list[dict[str, object]] = []
-    warnings: list[str] = []
-    kept: list[int] = []
-    for index, view in enumerate(views):
-        entry, meaning = laid[index], meanings[index]
-        if view.depth is None:
-            continue
-        if entry is None or meaning is None:
-            warnings.append(f"The depth render of {view.name} shows too little to be used.")
-            continue
-        if meaning.error > _MISFIT * size:
-            warnings.append(
-                f"The depth render of {view.name} contradicts the silhouettes (misfit {meaning.error / size:.0%} of "
-                "the object's size) and was left out."
-            )
-            continue
-        kept.append(index)
+    kept, warnings = _choose(views, laid, meanings, size, given_cameras=given_cameras)
     if not kept:
-        return None
+        nothing = np.zeros((len(views), *working.outline.shape[1:], 4), np.float32)
+        none = np.zeros(len(views), np.float32)
+        return PreparedDepth(
+            surface=nothing, trust=nothing[..., 0], band=none, slack=none, report=[], warnings=tuple(warnings)
+        )
     free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
     if free and len(free) == len(kept):
         final = agree(
@@ -179,6 +186,48 @@ class _Laid:
     depth: LaidDepth
     registration: Registration
     touching: Extremes
+    overlap: float
+    """Intersection over union with the picture's mask."""
+    foreign: bool
+    """Its outline is not the picture's: another object, or no object at all."""
+
+
+def _choose(
+    views: Sequence[View],
+    laid: Sequence[_Laid | None],
+    meanings: Sequence[DepthMeaning | None],
+    size: float,
+    *,
+    given_cameras: bool,
+) -> tuple[list[int], list[str]]:
+    """Which views' depth is used, and a sentence about every other one."""
+    kept: list[int] = []
+    reasons: dict[int, str] = {}
+    misfits: list[float] = []
+    for index, view in enumerate(views):
+        entry, meaning = laid[index], meanings[index]
+        if view.depth is None:
+            continue
+        if entry is not None and entry.foreign:
+            reasons[index] = (
+                f"its outline is not the picture's, however it is moved and scaled (they share {entry.overlap:.0%})"
+            )
+        elif entry is None or meaning is None:
+            reasons[index] = "it shows too little"
+        else:
+            misfit = meaning.error / size
+            # A unit that the user gave is not found by agreement: it needs nobody to vouch for it.
+            if not (given_cameras and _known_unit(view)):
+                misfits.append(misfit)
+            if misfit > _MISFIT:
+                reasons[index] = f"it contradicts the silhouettes (misfit {misfit:.0%} of the object's size)"
+            else:
+                kept.append(index)
+    if len(misfits) >= _ENOUGH_TO_COMPARE and float(np.median(misfits)) > _SET_MISFIT:
+        for index in kept:
+            reasons[index] = "most depth renders of this set contradict the silhouettes, and no view can vouch for it"
+        kept = []
+    return kept, [f"The depth of view {views[i].name} is not used: {reason}." for i, reason in sorted(reasons.items())]
 
 
 def _known_unit(view: View) -> bool:
