@@ -23,7 +23,7 @@ from meshwright._warp import wp
 from meshwright.device import cpu_threads, map_threads
 from meshwright.errors import ShapeError
 
-__all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "plan"]
+__all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "plan", "unrolled"]
 
 Argument = torch.Tensor | int | float | tuple[torch.Tensor | int | None, ...] | None
 """A tensor, a number, or the fields of a Warp struct; None for an array that is not there."""
@@ -72,7 +72,6 @@ class Program:
         blank = [None if _is_array(kind) else kind() for kind in kinds]
         name = warp_device(device)
         with _loading:  # Warp's loader is not meant to be entered twice
-            wp.load_module(self.kernel.module.name, device=name)
             launch = wp.launch(self.kernel, dim=1, inputs=blank, device=name, record_cmd=True)
         for kind, parameter in zip(kinds, launch.params[1:], strict=True):
             if _is_array(kind):
@@ -82,6 +81,23 @@ class Program:
                     if _is_array(variable.type):
                         _shape_once(getattr(parameter, label), variable.type)
         return launch
+
+
+def unrolled(make: Callable[[int], wp.Kernel]) -> Callable[[int], Program]:
+    """From a maker of kernels that take `width` channels at a time: the program for so many channels.
+
+    Widths are 4, 3, 2 and 1, whichever divides the number; each is compiled when it is first used.
+    """
+    programs: dict[int, Program] = {}
+
+    def program(channels: int) -> Program:
+        width = next(width for width in (4, 3, 2, 1) if channels % width == 0)
+        if width not in programs:
+            with _loading:
+                programs.setdefault(width, Program(make(width)))
+        return programs[width]
+
+    return program
 
 
 def _is_array(kind: Any) -> bool:

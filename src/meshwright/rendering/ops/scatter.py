@@ -16,7 +16,7 @@ import torch
 from meshwright._warp import wp
 from meshwright.rendering.ops.launch import Argument, Band, Frame, plan
 
-__all__ = ["Sum", "add", "deterministic", "is_deterministic", "scatter"]
+__all__ = ["Sum", "add", "alike", "deterministic", "is_deterministic", "scatter"]
 
 ADD = wp.constant(wp.int32(0))
 FIND_PEAK = wp.constant(wp.int32(1))
@@ -58,14 +58,53 @@ class Sum:
     mode: wp.int32
 
 
+@wp.func_native(  # type: ignore[untyped-decorator]
+    """
+#if defined(__CUDA_ARCH__)
+    int same = 0;
+    if (__activemask() == 0xffffffffu) __match_all_sync(0xffffffffu, key, &same);
+    return same != 0;
+#else
+    return false;
+#endif
+"""
+)
+def alike(key: wp.int32) -> wp.bool:
+    """Whether all 32 threads of a CUDA warp are here with the same key: then `add` adds up among them first.
+
+    On a background, in a large triangle or where a texture is magnified, thousands of threads would otherwise queue
+    for one place in memory.
+    """
+    ...
+
+
+@wp.func_native(  # type: ignore[untyped-decorator]
+    """
+#if defined(__CUDA_ARCH__)
+    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+    if ((threadIdx.x & 31) == 0) atomicAdd(&total.data[index], value);
+#else
+    total.data[index] += value;
+#endif
+"""
+)
+def add_among(total: wp.array[wp.float32], index: wp.int32, value: wp.float32):  # type: ignore[no-untyped-def]
+    """Add what the threads of a warp have, all to the same place."""
+    ...
+
+
 @wp.func  # type: ignore[untyped-decorator]
-def add(to: Sum, index: wp.int32, value: wp.float32):  # type: ignore[no-untyped-def]
-    """Add a number to one place of a sum."""
+def add(to: Sum, index: wp.int32, value: wp.float32, among: wp.bool):  # type: ignore[no-untyped-def]
+    """Add a number to one place of a sum; `among`: the whole warp adds to the same one, see `alike`."""
     if to.mode == ADD:
-        wp.atomic_add(to.total, index, value)
+        if among:
+            add_among(to.total, index, value)
+        else:
+            wp.atomic_add(to.total, index, value)
     elif to.mode == FIND_PEAK:
         size = wp.abs(wp.float64(value))
-        if not wp.isfinite(size):
+        # Also catches NaN.
+        if not size < wp.float64(1.0e300):
             size = wp.float64(1.0) / wp.float64(0.0)
         # Most numbers are no new peak, and reading is cheaper than all threads queueing for one place.
         if size > to.measure[0]:

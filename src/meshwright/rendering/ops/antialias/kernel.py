@@ -207,9 +207,9 @@ def neighbour(
     width: wp.int32,
 ) -> Meeting:
     """The meeting of a pixel with one of its neighbours."""
-    view = q // width // height
-    row = (q // width) % height
     column = q % width
+    row = (q // width) % height
+    view = q // width // height
     if side == 0:
         return meet(pos, tri, edges, rast, q, q + 1, 0, view * vertices, view * faces, column, row, height, width)
     if side == 1:
@@ -220,11 +220,11 @@ def neighbour(
 
 
 @wp.func
-def differing(rast: wp.array[wp.float32], q: wp.int32, height: wp.int32, width: wp.int32) -> wp.int32:
+def differing(
+    rast: wp.array[wp.float32], q: wp.int32, row: wp.int32, column: wp.int32, height: wp.int32, width: wp.int32
+) -> wp.int32:
     """Which neighbours see another triangle: bit 0 right, 1 above, 2 left, 3 below."""
     name = rast[4 * q + 3]
-    column = q % width
-    row = (q // width) % height
     # Beyond the frame a pixel is its own neighbour.
     right = wp.where(column + 1 < width, q + 1, q)
     above = wp.where(row + 1 < height, q + width, q)
@@ -266,10 +266,12 @@ def blend_kernel(
 ):
     """Every pixel takes from its neighbours what silhouettes between them let through."""
     p = first + wp.tid() * span
+    start = p - p % width  # a span never leaves its row
+    row = (p // width) % height
     for q in range(p, wp.min(p + span, last)):
         for c in range(channels):
             out[q * channels + c] = color[q * channels + c]
-        pairs = differing(rast, q, height, width)
+        pairs = differing(rast, q, row, q - start, height, width)
         if pairs > 0:
             for side in range(4):
                 if (pairs >> side) % 2 == 1:
@@ -304,9 +306,9 @@ def add_vertex(
     w = wp.float64(p[3])
     gx = gx * wp.float64(0.5) * wp.float64(width) / w
     gy = gy * wp.float64(0.5) * wp.float64(height) / w
-    add(dpos, 4 * vertex, wp.float32(gx))
-    add(dpos, 4 * vertex + 1, wp.float32(gy))
-    add(dpos, 4 * vertex + 3, wp.float32(-(gx * wp.float64(p[0]) + gy * wp.float64(p[1])) / w))
+    add(dpos, 4 * vertex, wp.float32(gx), False)
+    add(dpos, 4 * vertex + 1, wp.float32(gy), False)
+    add(dpos, 4 * vertex + 3, wp.float32(-(gx * wp.float64(p[0]) + gy * wp.float64(p[1])) / w), False)
 
 
 @wp.kernel
@@ -333,12 +335,14 @@ def gradient_kernel(
 ):
     """Colours get their share of what was taken, edges the difference of the colours that they part."""
     p = first + wp.tid() * span
+    start = p - p % width  # a span never leaves its row
+    row = (p // width) % height
     for q in range(p, wp.min(p + span, last)):
         to = q * channels
         if dcolor:
             for c in range(channels):
                 dcolor[to + c] = dout[to + c]
-        pairs = differing(rast, q, height, width)
+        pairs = differing(rast, q, row, q - start, height, width)
         if pairs > 0:
             for side in range(4):
                 if (pairs >> side) % 2 == 1:

@@ -12,13 +12,13 @@ from torch.autograd.function import once_differentiable
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
 from meshwright.rendering.ops.interpolate import kernel
-from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_pixels
+from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, unrolled
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
 __all__ = ["interpolate"]
 
-BLEND = Program(kernel.blend_kernel)
-GRADIENT = Program(kernel.gradient_kernel)
+BLEND = unrolled(kernel.make_blend_kernel)
+GRADIENT = unrolled(kernel.make_gradient_kernel)
 
 
 def interpolate(
@@ -117,7 +117,7 @@ class _Interpolate(torch.autograd.Function):
         size = (frame.views, frame.height, frame.width)
         out = torch.empty((*size, channels), dtype=torch.float32, device=frame.device)
         out_da = torch.empty((*size, 2 * len(chosen)), dtype=torch.float32, device=frame.device)
-        over_pixels(BLEND, frame, attr, tri, rast, rast_db, table, *numbers, out, out_da)
+        over_pixels(BLEND(channels), frame, attr, tri, rast, rast_db, table, *numbers, out, out_da)
         ctx.save_for_backward(attr, rast, tri, rast_db)
         ctx.frame, ctx.chosen, ctx.numbers, ctx.fixed_order = frame, chosen, numbers, is_deterministic()
         ctx.set_materialize_grads(False)
@@ -137,7 +137,7 @@ class _Interpolate(torch.autograd.Function):
         inputs = (attr, tri, rast, rast_db, place, dout, dout_da, *ctx.numbers, int(attr_wanted), drast, drast_db)
 
         def run(sums: Callable[[Band | None], Argument]) -> None:
-            over_pixels(GRADIENT, ctx.frame, *inputs, sums=sums)
+            over_pixels(GRADIENT(attr.shape[-1]), ctx.frame, *inputs, sums=sums)
 
         dattr = None
         if attr_wanted:

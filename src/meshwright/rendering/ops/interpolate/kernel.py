@@ -9,132 +9,146 @@ du/dX (a0 - a2) + dv/dX (a1 - a2).
 from __future__ import annotations
 
 from meshwright._warp import wp
-from meshwright.rendering.ops.scatter import Sum, add
+from meshwright.rendering.ops.scatter import Sum, add, alike
 
 wp.set_module_options({"enable_backward": False})
 
 
-@wp.kernel
-def blend_kernel(
-    # In:
-    first: wp.int32,
-    last: wp.int32,
-    span: wp.int32,
-    attr: wp.array[wp.float32],  # [V C] or [N V C]
-    tri: wp.array[wp.vec3i],  # [F]
-    rast: wp.array[wp.vec4],  # [N H W]
-    rast_db: wp.array[wp.vec4],  # [N H W] or null
-    chosen: wp.array[wp.int32],  # [A], the attributes whose derivatives are wanted
-    channels: wp.int32,  # C
-    choices: wp.int32,  # A
-    stride: wp.int32,  # V, or 0 where all views share the attributes
-    pixels: wp.int32,  # H W
-    # Out:
-    out: wp.array[wp.float32],  # [N H W C]
-    out_da: wp.array[wp.float32],  # [N H W 2A]
-):
-    """One picture value a pixel and channel; 0 where nothing is seen."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    for q in range(p, stop):
-        r = rast[q]
-        to = q * channels
-        to_da = q * choices * 2
-        if r[3] > 0.0:
-            corner = tri[wp.int32(r[3]) - 1]
-            offset = (q // pixels) * stride
-            i0 = (offset + corner[0]) * channels
-            i1 = (offset + corner[1]) * channels
-            i2 = (offset + corner[2]) * channels
-            w = 1.0 - r[0] - r[1]
-            for c in range(channels):
-                out[to + c] = r[0] * attr[i0 + c] + r[1] * attr[i1 + c] + w * attr[i2 + c]
-            if choices > 0:
-                d = rast_db[q]
-                for k in range(choices):
-                    c = chosen[k]
-                    a2 = attr[i2 + c]
-                    along_u = attr[i0 + c] - a2
-                    along_v = attr[i1 + c] - a2
-                    out_da[to_da + 2 * k] = d[0] * along_u + d[2] * along_v
-                    out_da[to_da + 2 * k + 1] = d[1] * along_u + d[3] * along_v
-        else:
-            for c in range(channels):
-                out[to + c] = 0.0
-            for k in range(2 * choices):
-                out_da[to_da + k] = 0.0
+def make_blend_kernel(width: int) -> wp.Kernel:
+    """One picture value a pixel and channel; 0 where nothing is seen. `width` channels at a time can be unrolled."""
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def blend_kernel(
+        # In:
+        first: wp.int32,
+        last: wp.int32,
+        span: wp.int32,
+        attr: wp.array[wp.float32],  # [V C] or [N V C]
+        tri: wp.array[wp.vec3i],  # [F]
+        rast: wp.array[wp.vec4],  # [N H W]
+        rast_db: wp.array[wp.vec4],  # [N H W] or null
+        chosen: wp.array[wp.int32],  # [A], the attributes whose derivatives are wanted
+        channels: wp.int32,  # C
+        choices: wp.int32,  # A
+        stride: wp.int32,  # V, or 0 where all views share the attributes
+        pixels: wp.int32,  # H W
+        # Out:
+        out: wp.array[wp.float32],  # [N H W C]
+        out_da: wp.array[wp.float32],  # [N H W 2A]
+    ):
+        p = first + wp.tid() * span
+        stop = wp.min(p + span, last)
+        offset = (p // pixels) * stride  # a span never leaves its row
+        for q in range(p, stop):
+            r = rast[q]
+            to = q * channels
+            to_da = q * choices * 2
+            if r[3] > 0.0:
+                corner = tri[wp.int32(r[3]) - 1]
+                i0 = (offset + corner[0]) * channels
+                i1 = (offset + corner[1]) * channels
+                i2 = (offset + corner[2]) * channels
+                w = 1.0 - r[0] - r[1]
+                for c0 in range(0, channels, width):
+                    for k in range(width):
+                        c = c0 + k
+                        out[to + c] = r[0] * attr[i0 + c] + r[1] * attr[i1 + c] + w * attr[i2 + c]
+                if choices > 0:
+                    d = rast_db[q]
+                    for j in range(choices):
+                        c = chosen[j]
+                        a2 = attr[i2 + c]
+                        along_u = attr[i0 + c] - a2
+                        along_v = attr[i1 + c] - a2
+                        out_da[to_da + 2 * j] = d[0] * along_u + d[2] * along_v
+                        out_da[to_da + 2 * j + 1] = d[1] * along_u + d[3] * along_v
+            else:
+                for c in range(channels):
+                    out[to + c] = 0.0
+                for k in range(2 * choices):
+                    out_da[to_da + k] = 0.0
+
+    return blend_kernel
 
 
-@wp.kernel
-def gradient_kernel(
-    # In:
-    first: wp.int32,
-    last: wp.int32,
-    span: wp.int32,
-    attr: wp.array[wp.float32],  # [V C] or [N V C]
-    tri: wp.array[wp.vec3i],  # [F]
-    rast: wp.array[wp.vec4],  # [N H W]
-    rast_db: wp.array[wp.vec4],  # [N H W] or null
-    place: wp.array[wp.int32],  # [C], where among the chosen an attribute comes, or -1
-    dout: wp.array[wp.float32],  # [N H W C] or null
-    dout_da: wp.array[wp.float32],  # [N H W 2A] or null
-    channels: wp.int32,  # C
-    choices: wp.int32,  # A
-    stride: wp.int32,  # V, or 0 where all views share the attributes
-    pixels: wp.int32,  # H W
-    attr_wanted: wp.int32,
-    # Out:
-    drast: wp.array[wp.vec4],  # [N H W] or null
-    drast_db: wp.array[wp.vec4],  # [N H W] or null
-    dattr: Sum,  # as attr
-):
-    """From the pictures back to attributes, weights and their derivatives."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    for q in range(p, stop):
-        r = rast[q]
-        du = wp.float32(0.0)
-        dv = wp.float32(0.0)
-        dux = wp.float32(0.0)
-        duy = wp.float32(0.0)
-        dvx = wp.float32(0.0)
-        dvy = wp.float32(0.0)
-        if r[3] > 0.0:
-            corner = tri[wp.int32(r[3]) - 1]
-            offset = (q // pixels) * stride
-            i0 = (offset + corner[0]) * channels
-            i1 = (offset + corner[1]) * channels
-            i2 = (offset + corner[2]) * channels
-            d = wp.vec4(0.0, 0.0, 0.0, 0.0)
-            if rast_db:
-                d = rast_db[q]
-            for c in range(channels):
-                a2 = attr[i2 + c]
-                along_u = attr[i0 + c] - a2
-                along_v = attr[i1 + c] - a2
-                g = wp.float32(0.0)
-                if dout:
-                    g = dout[q * channels + c]
-                du += g * along_u
-                dv += g * along_v
-                g0 = g * r[0]
-                g1 = g * r[1]
-                if dout_da:
-                    k = place[c]
-                    if k >= 0:
-                        gx = dout_da[(q * choices + k) * 2]
-                        gy = dout_da[(q * choices + k) * 2 + 1]
-                        dux += gx * along_u
-                        duy += gy * along_u
-                        dvx += gx * along_v
-                        dvy += gy * along_v
-                        g0 += gx * d[0] + gy * d[1]
-                        g1 += gx * d[2] + gy * d[3]
-                if attr_wanted == 1 and (g0 != 0.0 or g1 != 0.0 or g != 0.0):
-                    add(dattr, i0 + c, g0)
-                    add(dattr, i1 + c, g1)
-                    add(dattr, i2 + c, g - g0 - g1)
-        if drast:
-            drast[q] = wp.vec4(du, dv, 0.0, 0.0)
-        if drast_db:
-            drast_db[q] = wp.vec4(dux, duy, dvx, dvy)
+def make_gradient_kernel(width: int) -> wp.Kernel:
+    """From the pictures back to attributes, weights and their derivatives, `width` channels at a time."""
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def gradient_kernel(
+        # In:
+        first: wp.int32,
+        last: wp.int32,
+        span: wp.int32,
+        attr: wp.array[wp.float32],  # [V C] or [N V C]
+        tri: wp.array[wp.vec3i],  # [F]
+        rast: wp.array[wp.vec4],  # [N H W]
+        rast_db: wp.array[wp.vec4],  # [N H W] or null
+        place: wp.array[wp.int32],  # [C], where among the chosen an attribute comes, or -1
+        dout: wp.array[wp.float32],  # [N H W C] or null
+        dout_da: wp.array[wp.float32],  # [N H W 2A] or null
+        channels: wp.int32,  # C
+        choices: wp.int32,  # A
+        stride: wp.int32,  # V, or 0 where all views share the attributes
+        pixels: wp.int32,  # H W
+        attr_wanted: wp.int32,
+        # Out:
+        drast: wp.array[wp.vec4],  # [N H W] or null
+        drast_db: wp.array[wp.vec4],  # [N H W] or null
+        dattr: Sum,  # as attr
+    ):
+        p = first + wp.tid() * span
+        stop = wp.min(p + span, last)
+        offset = (p // pixels) * stride  # a span never leaves its row
+        for q in range(p, stop):
+            r = rast[q]
+            du = wp.float32(0.0)
+            dv = wp.float32(0.0)
+            dux = wp.float32(0.0)
+            duy = wp.float32(0.0)
+            dvx = wp.float32(0.0)
+            dvy = wp.float32(0.0)
+            if r[3] > 0.0:
+                corner = tri[wp.int32(r[3]) - 1]
+                i0 = (offset + corner[0]) * channels
+                i1 = (offset + corner[1]) * channels
+                i2 = (offset + corner[2]) * channels
+                d = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                if rast_db:
+                    d = rast_db[q]
+                # From here on, all threads of a warp with equal keys do the same, as adding among them needs.
+                among = alike(wp.int32(r[3])) and alike(offset)
+                for c0 in range(0, channels, width):
+                    for k in range(width):
+                        c = c0 + k
+                        a2 = attr[i2 + c]
+                        along_u = attr[i0 + c] - a2
+                        along_v = attr[i1 + c] - a2
+                        g = wp.float32(0.0)
+                        if dout:
+                            g = dout[q * channels + c]
+                        du += g * along_u
+                        dv += g * along_v
+                        g0 = g * r[0]
+                        g1 = g * r[1]
+                        if dout_da:
+                            j = place[c]
+                            if j >= 0:
+                                gx = dout_da[(q * choices + j) * 2]
+                                gy = dout_da[(q * choices + j) * 2 + 1]
+                                dux += gx * along_u
+                                duy += gy * along_u
+                                dvx += gx * along_v
+                                dvy += gy * along_v
+                                g0 += gx * d[0] + gy * d[1]
+                                g1 += gx * d[2] + gy * d[3]
+                        if attr_wanted == 1 and (among or g0 != 0.0 or g1 != 0.0 or g != 0.0):
+                            add(dattr, i0 + c, g0, among)
+                            add(dattr, i1 + c, g1, among)
+                            add(dattr, i2 + c, g - g0 - g1, among)
+            if drast:
+                drast[q] = wp.vec4(du, dv, 0.0, 0.0)
+            if drast_db:
+                drast_db[q] = wp.vec4(dux, duy, dvx, dvy)
+
+    return gradient_kernel

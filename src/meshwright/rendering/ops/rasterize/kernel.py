@@ -11,7 +11,7 @@ the camera need no clipping; their pixels with |z/w| > 1 are left out one by one
 from __future__ import annotations
 
 from meshwright._warp import wp
-from meshwright.rendering.ops.scatter import Sum, add
+from meshwright.rendering.ops.scatter import Sum, add, alike
 from meshwright.rendering.projection import image_x
 from meshwright.rendering.rasterize.kernel import EMPTY, Edges, evaluate, side, triangle_edges, widen
 
@@ -277,11 +277,11 @@ def resolve_kernel(
 
 
 @wp.func
-def add_corner(dpos: Sum, vertex: wp.int32, value: wp.vec3d):
+def add_corner(dpos: Sum, vertex: wp.int32, value: wp.vec3d, among: wp.bool):
     """Add to the gradient of a corner's x, y and w; z has none."""
-    add(dpos, 4 * vertex, wp.float32(value[0]))
-    add(dpos, 4 * vertex + 1, wp.float32(value[1]))
-    add(dpos, 4 * vertex + 3, wp.float32(value[2]))
+    add(dpos, 4 * vertex, wp.float32(value[0]), among)
+    add(dpos, 4 * vertex + 1, wp.float32(value[1]), among)
+    add(dpos, 4 * vertex + 3, wp.float32(value[2]), among)
 
 
 @wp.func
@@ -379,7 +379,8 @@ def gradient_kernel(
             l0 = wp.vec3d(da[0], db[0], dc[0])
             l1 = wp.vec3d(da[1], db[1], dc[1])
             l2 = wp.vec3d(da[2], db[2], dc[2])
-            add_corner(dpos, offset + corner[0], wp.cross(l1, p2) + wp.cross(p1, l2))
-            add_corner(dpos, offset + corner[1], wp.cross(l2, p0) + wp.cross(p2, l0))
-            add_corner(dpos, offset + corner[2], wp.cross(l0, p1) + wp.cross(p0, l1))
+            among = alike(wp.int32(name)) and alike(offset)
+            add_corner(dpos, offset + corner[0], wp.cross(l1, p2) + wp.cross(p1, l2), among)
+            add_corner(dpos, offset + corner[1], wp.cross(l2, p0) + wp.cross(p2, l0), among)
+            add_corner(dpos, offset + corner[2], wp.cross(l0, p1) + wp.cross(p0, l1), among)
         p = end

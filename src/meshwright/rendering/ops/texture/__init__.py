@@ -10,15 +10,15 @@ from torch.autograd.function import once_differentiable
 
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats, fault
-from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_pixels
+from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, unrolled
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 from meshwright.rendering.ops.texture import kernel
 from meshwright.rendering.ops.texture.mips import MipStack, build_mips, unfold
 
 __all__ = ["MipStack", "build_mips", "texture"]
 
-SAMPLE = Program(kernel.sample_kernel)
-GRADIENT = Program(kernel.gradient_kernel)
+SAMPLE = unrolled(kernel.make_sample_kernel)
+GRADIENT = unrolled(kernel.make_gradient_kernel)
 
 FILTERS = {"nearest": 0, "linear": 1, "linear-mipmap-nearest": 2, "linear-mipmap-linear": 3}
 BOUNDARIES = {"wrap": 0, "clamp": 1, "zero": 2}
@@ -119,7 +119,7 @@ class _Texture(torch.autograd.Function):
         stride = texels if tex.shape[0] > 1 else 0
         numbers = (channels, rows, columns, stride, frame.height * frame.width, highest, mode, boundary)
         out = torch.empty((*uv.shape[:3], channels), dtype=torch.float32, device=frame.device)
-        over_pixels(SAMPLE, frame, values, uv, uv_da, *numbers, out)
+        over_pixels(SAMPLE(channels), frame, values, uv, uv_da, *numbers, out)
         ctx.save_for_backward(values, uv, uv_da)
         ctx.frame, ctx.numbers, ctx.shape = frame, numbers, tex.shape
         ctx.levels = None if pyramid is None else pyramid[0].levels
@@ -136,7 +136,7 @@ class _Texture(torch.autograd.Function):
         inputs = (values, uv, uv_da, dout.contiguous(), *ctx.numbers, int(texture_wanted), duv, duv_da)
 
         def run(sums: Callable[[Band | None], Argument]) -> None:
-            over_pixels(GRADIENT, ctx.frame, *inputs, sums=sums)
+            over_pixels(GRADIENT(ctx.shape[3]), ctx.frame, *inputs, sums=sums)
 
         dtex = None
         if texture_wanted:

@@ -9,7 +9,7 @@ A pyramid holds all its levels one after the other, each half the size of the on
 from __future__ import annotations
 
 from meshwright._warp import wp
-from meshwright.rendering.ops.scatter import Sum, add
+from meshwright.rendering.ops.scatter import Sum, add, alike
 
 wp.set_module_options({"enable_backward": False})
 
@@ -26,6 +26,11 @@ ZERO = wp.constant(wp.int32(2))
 @wp.func
 def level_start(level: wp.int32, height: wp.int32, width: wp.int32) -> wp.int32:
     """Texels of the levels before this one."""
+    w = width >> level
+    h = height >> level
+    if w > 0 and h > 0:
+        # Each level has a quarter of the texels of the one before: a geometric series.
+        return (height * width - h * w) // 3 * 4
     total = wp.int32(0)
     for k in range(level):
         total += wp.max(height >> k, 1) * wp.max(width >> k, 1)
@@ -34,57 +39,56 @@ def level_start(level: wp.int32, height: wp.int32, width: wp.int32) -> wp.int32:
 
 @wp.struct
 class Tap:
-    """Two neighbouring texels along one axis and where the look-up falls between them; -1 is beyond the border."""
+    """Two neighbouring texels along one axis, and what a look-up between them takes of each."""
 
     before: wp.int32
     after: wp.int32
-    share: wp.float32  # of `after`
-    slope: wp.float32  # d share / d coordinate
+    weights: wp.vec2  # 0 for a texel beyond a border of zeros
+    slopes: wp.vec2  # d weights / d coordinate
 
 
 @wp.func
 def tap(coordinate: wp.float32, size: wp.int32, boundary: wp.int32) -> Tap:
     """Which texels a bilinear look-up blends along one axis."""
-    if not wp.isfinite(coordinate):
+    # Written so that NaN too becomes 0: an index made of it could be anything.
+    if not wp.abs(coordinate) < 1.0e9:
         coordinate = wp.float32(0.0)
     extent = wp.float32(size)
-    result = Tap()
-    result.slope = extent
-    x = wp.float32(0.0)
+    slope = extent
+    x = coordinate * extent - 0.5
     if boundary == WRAP:
         x = (coordinate - wp.floor(coordinate)) * extent - 0.5
     elif boundary == CLAMP:
-        x = coordinate * extent - 0.5
-        if x < 0.0 or x > extent - 1.0:
-            result.slope = 0.0
-            x = wp.clamp(x, 0.0, extent - 1.0)
+        inside = wp.clamp(x, 0.0, extent - 1.0)
+        slope = wp.where(x == inside, extent, 0.0)
+        x = inside
     else:
-        x = wp.clamp(coordinate * extent - 0.5, -2.0, extent + 1.0)
+        x = wp.clamp(x, -2.0, extent + 1.0)
     floor = wp.floor(x)
-    result.share = x - floor
+    share = x - floor
     before = wp.int32(floor)
     after = before + 1
+    result = Tap()
+    result.weights = wp.vec2(1.0 - share, share)
+    result.slopes = wp.vec2(-slope, slope)
     if boundary == WRAP:
-        if before < 0:
-            before += size
-        if after >= size:
-            after -= size
-    elif boundary == CLAMP:
-        after = wp.min(after, size - 1)
-    else:
-        if before < 0 or before >= size:
-            before = -1
-        if after < 0 or after >= size:
-            after = -1
+        before = wp.where(before < 0, before + size, before)
+        after = wp.where(after >= size, after - size, after)
+    elif boundary == ZERO:
+        first = wp.where(before < 0 or before >= size, 0.0, 1.0)
+        second = wp.where(after < 0 or after >= size, 0.0, 1.0)
+        result.weights = wp.vec2(first * (1.0 - share), second * share)
+        result.slopes = wp.vec2(-first * slope, second * slope)
+        before = wp.clamp(before, 0, size - 1)
     result.before = before
-    result.after = after
+    result.after = wp.clamp(after, 0, size - 1)
     return result
 
 
 @wp.func
 def nearest(coordinate: wp.float32, size: wp.int32, boundary: wp.int32) -> wp.int32:
     """The texel that a coordinate falls in along one axis, or -1."""
-    if not wp.isfinite(coordinate):
+    if not wp.abs(coordinate) < 1.0e9:
         coordinate = wp.float32(0.0)
     if boundary == WRAP:
         coordinate = coordinate - wp.floor(coordinate)
@@ -96,19 +100,25 @@ def nearest(coordinate: wp.float32, size: wp.int32, boundary: wp.int32) -> wp.in
 
 @wp.struct
 class Square:
-    """The four texels of a bilinear look-up, -1 for none, and where it falls between them."""
+    """The four texels of a bilinear look-up (lower left, lower right, upper left, upper right) and their weights."""
 
-    index: wp.vec4i  # lower left, lower right, upper left, upper right
-    x: wp.float32
-    y: wp.float32
-    slope: wp.vec2  # dx / du, dy / dv
+    index: wp.vec4i  # of the first channel
+    weights: wp.vec4
+    u_slopes: wp.vec4  # d weights / du
+    v_slopes: wp.vec4
 
 
 @wp.func
 def square(
-    uv: wp.vec2, level: wp.int32, start: wp.int32, height: wp.int32, width: wp.int32, boundary: wp.int32
+    uv: wp.vec2,
+    level: wp.int32,
+    start: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
+    channels: wp.int32,
+    boundary: wp.int32,
 ) -> Square:
-    """Where a bilinear look-up reads at one level of the pyramid."""
+    """What a bilinear look-up reads at one level of the pyramid."""
     columns = wp.max(width >> level, 1)
     rows = wp.max(height >> level, 1)
     base = start + level_start(level, height, width)
@@ -117,44 +127,25 @@ def square(
     low = base + v.before * columns
     high = base + v.after * columns
     result = Square()
-    result.index = wp.vec4i(low + h.before, low + h.after, high + h.before, high + h.after)
-    if boundary == ZERO:
-        if v.before < 0:
-            result.index[0] = -1
-            result.index[1] = -1
-        if v.after < 0:
-            result.index[2] = -1
-            result.index[3] = -1
-        if h.before < 0:
-            result.index[0] = -1
-            result.index[2] = -1
-        if h.after < 0:
-            result.index[1] = -1
-            result.index[3] = -1
-    result.x = h.share
-    result.y = v.share
-    result.slope = wp.vec2(h.slope, v.slope)
+    result.index = wp.vec4i(low + h.before, low + h.after, high + h.before, high + h.after) * channels
+    result.weights = products(h.weights, v.weights)
+    result.u_slopes = products(h.slopes, v.weights)
+    result.v_slopes = products(h.weights, v.slopes)
     return result
 
 
 @wp.func
-def read(pyramid: wp.array[wp.float32], texel: wp.int32, channels: wp.int32, c: wp.int32) -> wp.float32:
-    """One number of a texel; 0 beyond the border."""
-    if texel < 0:
-        return wp.float32(0.0)
-    return pyramid[texel * channels + c]
+def products(h: wp.vec2, v: wp.vec2) -> wp.vec4:
+    """One number for each texel of a square."""
+    return wp.vec4(h[0] * v[0], h[1] * v[0], h[0] * v[1], h[1] * v[1])
 
 
 @wp.func
-def blend(pyramid: wp.array[wp.float32], at: Square, channels: wp.int32, c: wp.int32) -> wp.float32:
-    """A bilinear look-up."""
-    a = read(pyramid, at.index[0], channels, c)
-    b = read(pyramid, at.index[1], channels, c)
-    low = a + at.x * (b - a)
-    a = read(pyramid, at.index[2], channels, c)
-    b = read(pyramid, at.index[3], channels, c)
-    high = a + at.x * (b - a)
-    return low + at.y * (high - low)
+def texels(pyramid: wp.array[wp.float32], at: Square, c: wp.int32) -> wp.vec4:
+    """One channel of the four texels."""
+    return wp.vec4(
+        pyramid[at.index[0] + c], pyramid[at.index[1] + c], pyramid[at.index[2] + c], pyramid[at.index[3] + c]
+    )
 
 
 @wp.func
@@ -217,173 +208,193 @@ def level_slope(da: wp.vec4, height: wp.int32, width: wp.int32) -> wp.vec4:
     )
 
 
-@wp.kernel
-def sample_kernel(
-    # In:
-    first: wp.int32,
-    last: wp.int32,
-    span: wp.int32,
-    pyramid: wp.array[wp.float32],  # [1 or N, T C]
-    uv: wp.array[wp.vec2],  # [N H W]
-    uv_da: wp.array[wp.vec4],  # [N H W] or null
-    channels: wp.int32,
-    rows: wp.int32,  # of level 0
-    columns: wp.int32,
-    stride: wp.int32,  # T, or 0 where all views share the texture
-    pixels: wp.int32,  # H W
-    highest: wp.int32,  # level
-    mode: wp.int32,
-    boundary: wp.int32,
-    # Out:
-    out: wp.array[wp.float32],  # [N H W C]
-):
-    """One look-up a pixel."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    for q in range(p, stop):
-        at = uv[q]
-        to = q * channels
-        start = (q // pixels) * stride
-        if mode == NEAREST:
-            x = nearest(at[0], columns, boundary)
-            y = nearest(at[1], rows, boundary)
-            texel = start + y * columns + x
-            if x < 0 or y < 0:
-                texel = wp.int32(-1)
-            for c in range(channels):
-                out[to + c] = read(pyramid, texel, channels, c)
-        else:
-            level = wp.float32(0.0)
-            if mode != LINEAR:
-                level = level_of(uv_da[q], rows, columns, highest)
-                if mode == MIPMAP_NEAREST:
-                    level = wp.floor(level)
-            lower = wp.int32(wp.floor(level))
-            share = level - wp.floor(level)
-            fine = square(at, lower, start, rows, columns, boundary)
-            if share > 0.0:
-                coarse = square(at, lower + 1, start, rows, columns, boundary)
-                for c in range(channels):
-                    value = blend(pyramid, fine, channels, c)
-                    out[to + c] = value + share * (blend(pyramid, coarse, channels, c) - value)
-            else:
-                for c in range(channels):
-                    out[to + c] = blend(pyramid, fine, channels, c)
+@wp.func
+def level_for(da: wp.vec4, height: wp.int32, width: wp.int32, highest: wp.int32, mode: wp.int32) -> wp.float32:
+    """The level of a mipmapped look-up: between two for MIPMAP_LINEAR, the finer of them for MIPMAP_NEAREST."""
+    level = level_of(da, height, width, highest)
+    return wp.where(mode == MIPMAP_NEAREST, wp.floor(level), level)
 
 
 @wp.func
-def spread(dpyramid: Sum, texel: wp.int32, channels: wp.int32, c: wp.int32, value: wp.float32):
-    """Add to one number of a texel, unless it is beyond the border."""
-    if texel >= 0:
-        add(dpyramid, texel * channels + c, value)
+def nearest_texel(
+    uv: wp.vec2, start: wp.int32, height: wp.int32, width: wp.int32, channels: wp.int32, boundary: wp.int32
+) -> wp.int32:
+    """The first channel of the texel that a point falls in; -1 beyond a border of zeros."""
+    x = nearest(uv[0], width, boundary)
+    y = nearest(uv[1], height, boundary)
+    return wp.where(x < 0 or y < 0, -1, (start + y * width + x) * channels)
 
 
 @wp.func
-def spread_square(dpyramid: Sum, at: Square, channels: wp.int32, c: wp.int32, g: wp.float32):
+def spread(dpyramid: Sum, at: Square, c: wp.int32, g: wp.float32, among: wp.bool):
     """Add to the four texels of a bilinear look-up."""
-    high = g * at.y
-    low = g - high
-    spread(dpyramid, at.index[0], channels, c, low * (1.0 - at.x))
-    spread(dpyramid, at.index[1], channels, c, low * at.x)
-    spread(dpyramid, at.index[2], channels, c, high * (1.0 - at.x))
-    spread(dpyramid, at.index[3], channels, c, high * at.x)
+    add(dpyramid, at.index[0] + c, g * at.weights[0], among)
+    add(dpyramid, at.index[1] + c, g * at.weights[1], among)
+    add(dpyramid, at.index[2] + c, g * at.weights[2], among)
+    add(dpyramid, at.index[3] + c, g * at.weights[3], among)
 
 
-@wp.func
-def slopes(pyramid: wp.array[wp.float32], at: Square, channels: wp.int32, c: wp.int32) -> wp.vec3:
-    """The value of a bilinear look-up and its slopes along x and y of the square."""
-    a0 = read(pyramid, at.index[0], channels, c)
-    a1 = read(pyramid, at.index[1], channels, c) - a0
-    b0 = read(pyramid, at.index[2], channels, c)
-    b1 = read(pyramid, at.index[3], channels, c) - b0
-    low = a0 + at.x * a1
-    high = b0 + at.x * b1
-    return wp.vec3(low + at.y * (high - low), a1 + at.y * (b1 - a1), high - low)
+def make_sample_kernel(width: int) -> wp.Kernel:
+    """One look-up a pixel. Channels come `width` at a time, so that the compiler can unroll them."""
 
-
-@wp.kernel
-def gradient_kernel(
-    # In:
-    first: wp.int32,
-    last: wp.int32,
-    span: wp.int32,
-    pyramid: wp.array[wp.float32],  # [1 or N, T C]
-    uv: wp.array[wp.vec2],  # [N H W]
-    uv_da: wp.array[wp.vec4],  # [N H W] or null
-    dout: wp.array[wp.float32],  # [N H W C]
-    channels: wp.int32,
-    rows: wp.int32,  # of level 0
-    columns: wp.int32,
-    stride: wp.int32,  # T, or 0 where all views share the texture
-    pixels: wp.int32,  # H W
-    highest: wp.int32,  # level
-    mode: wp.int32,
-    boundary: wp.int32,
-    texture_wanted: wp.int32,
-    # Out:
-    duv: wp.array[wp.vec2],  # [N H W] or null
-    duv_da: wp.array[wp.vec4],  # [N H W] or null
-    dpyramid: Sum,  # as pyramid
-):
-    """From the pictures back to texels, coordinates and their derivatives."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    for q in range(p, stop):
-        start = (q // pixels) * stride
-        from_ = q * channels
-        some = wp.int32(0)
-        for c in range(channels):
-            if dout[from_ + c] != 0.0:
-                some = wp.int32(1)
-        gu = wp.float32(0.0)
-        gv = wp.float32(0.0)
-        glevel = wp.float32(0.0)
-        slope = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        if some == 1:
+    @wp.kernel(enable_backward=False, module="unique")
+    def sample_kernel(
+        # In:
+        first: wp.int32,
+        last: wp.int32,
+        span: wp.int32,
+        pyramid: wp.array[wp.float32],  # [1 or N, T C]
+        uv: wp.array[wp.vec2],  # [N H W]
+        uv_da: wp.array[wp.vec4],  # [N H W] or null
+        channels: wp.int32,
+        rows: wp.int32,  # of level 0
+        columns: wp.int32,
+        stride: wp.int32,  # T, or 0 where all views share the texture
+        pixels: wp.int32,  # H W
+        highest: wp.int32,  # level
+        mode: wp.int32,
+        boundary: wp.int32,
+        # Out:
+        out: wp.array[wp.float32],  # [N H W C]
+    ):
+        p = first + wp.tid() * span
+        start = (p // pixels) * stride  # a span never leaves its row
+        was_blank = wp.int32(0)
+        for q in range(p, wp.min(p + span, last)):
             at = uv[q]
-            if mode == NEAREST:
-                x = nearest(at[0], columns, boundary)
-                y = nearest(at[1], rows, boundary)
-                if texture_wanted == 1 and x >= 0 and y >= 0:
-                    for c in range(channels):
-                        add(dpyramid, (start + y * columns + x) * channels + c, dout[from_ + c])
+            to = q * channels
+            da = wp.vec4(0.0, 0.0, 0.0, 0.0)
+            if uv_da:
+                da = uv_da[q]
+            blank = wp.where(wp.dot(at, at) + wp.dot(da, da) == 0.0, 1, 0)
+            if blank * was_blank == 1:
+                # The background, where all look-ups are the same one.
+                for c in range(channels):
+                    out[to + c] = out[to + c - channels]
+            elif mode == NEAREST:
+                texel = nearest_texel(at, start, rows, columns, channels, boundary)
+                for c in range(channels):
+                    if texel < 0:
+                        out[to + c] = 0.0
+                    else:
+                        out[to + c] = pyramid[texel + c]
             else:
                 level = wp.float32(0.0)
                 if mode != LINEAR:
-                    level = level_of(uv_da[q], rows, columns, highest)
-                    if mode == MIPMAP_NEAREST:
-                        level = wp.floor(level)
-                lower = wp.int32(wp.floor(level))
-                share = level - wp.floor(level)
-                fine = square(at, lower, start, rows, columns, boundary)
+                    level = level_for(da, rows, columns, highest, mode)
+                lower = wp.int32(level)
+                share = level - wp.float32(lower)
+                fine = square(at, lower, start, rows, columns, channels, boundary)
                 if share > 0.0:
-                    coarse = square(at, lower + 1, start, rows, columns, boundary)
-                    for c in range(channels):
-                        g = dout[from_ + c]
-                        v0 = slopes(pyramid, fine, channels, c)
-                        v1 = slopes(pyramid, coarse, channels, c)
-                        g1 = g * share
-                        g0 = g - g1
-                        gu += g0 * v0[1] * fine.slope[0] + g1 * v1[1] * coarse.slope[0]
-                        gv += g0 * v0[2] * fine.slope[1] + g1 * v1[2] * coarse.slope[1]
-                        glevel += g * (v1[0] - v0[0])
-                        if texture_wanted == 1:
-                            spread_square(dpyramid, fine, channels, c, g0)
-                            spread_square(dpyramid, coarse, channels, c, g1)
-                    if duv_da:
-                        slope = level_slope(uv_da[q], rows, columns)
+                    coarse = square(at, lower + 1, start, rows, columns, channels, boundary)
+                    for c0 in range(0, channels, width):
+                        for k in range(width):
+                            c = c0 + k
+                            value = wp.dot(fine.weights, texels(pyramid, fine, c))
+                            other = wp.dot(coarse.weights, texels(pyramid, coarse, c))
+                            out[to + c] = value + share * (other - value)
                 else:
-                    for c in range(channels):
-                        g = dout[from_ + c]
-                        v0 = slopes(pyramid, fine, channels, c)
-                        gu += g * v0[1] * fine.slope[0]
-                        gv += g * v0[2] * fine.slope[1]
-                        if texture_wanted == 1:
-                            spread_square(dpyramid, fine, channels, c, g)
-        if duv:
-            duv[q] = wp.vec2(gu, gv)
-        if duv_da:
-            duv_da[q] = slope * glevel
+                    for c0 in range(0, channels, width):
+                        for k in range(width):
+                            out[to + c0 + k] = wp.dot(fine.weights, texels(pyramid, fine, c0 + k))
+            was_blank = blank
+
+    return sample_kernel
+
+
+def make_gradient_kernel(width: int) -> wp.Kernel:
+    """From the pictures back to texels, coordinates and their derivatives."""
+
+    @wp.kernel(enable_backward=False, module="unique")
+    def gradient_kernel(
+        # In:
+        first: wp.int32,
+        last: wp.int32,
+        span: wp.int32,
+        pyramid: wp.array[wp.float32],  # [1 or N, T C]
+        uv: wp.array[wp.vec2],  # [N H W]
+        uv_da: wp.array[wp.vec4],  # [N H W] or null
+        dout: wp.array[wp.float32],  # [N H W C]
+        channels: wp.int32,
+        rows: wp.int32,  # of level 0
+        columns: wp.int32,
+        stride: wp.int32,  # T, or 0 where all views share the texture
+        pixels: wp.int32,  # H W
+        highest: wp.int32,  # level
+        mode: wp.int32,
+        boundary: wp.int32,
+        texture_wanted: wp.int32,
+        # Out:
+        duv: wp.array[wp.vec2],  # [N H W] or null
+        duv_da: wp.array[wp.vec4],  # [N H W] or null
+        dpyramid: Sum,  # as pyramid
+    ):
+        p = first + wp.tid() * span
+        start = (p // pixels) * stride  # a span never leaves its row
+        for q in range(p, wp.min(p + span, last)):
+            source = q * channels
+            some = wp.int32(0)
+            for c0 in range(0, channels, width):
+                for k in range(width):
+                    if dout[source + c0 + k] != 0.0:
+                        some = wp.int32(1)
+            gu = wp.float32(0.0)
+            gv = wp.float32(0.0)
+            slope = wp.vec4(0.0, 0.0, 0.0, 0.0)
+            if some == 1:
+                at = uv[q]
+                if mode == NEAREST:
+                    texel = nearest_texel(at, start, rows, columns, channels, boundary)
+                    if texture_wanted == 1 and texel >= 0:
+                        among = alike(texel)
+                        for c in range(channels):
+                            add(dpyramid, texel + c, dout[source + c], among)
+                else:
+                    level = wp.float32(0.0)
+                    if mode != LINEAR:
+                        level = level_for(uv_da[q], rows, columns, highest, mode)
+                    lower = wp.int32(level)
+                    share = level - wp.float32(lower)
+                    fine = square(at, lower, start, rows, columns, channels, boundary)
+                    # Asked within each branch: to add among them, all threads of a warp must be in the same one.
+                    if share > 0.0:
+                        coarse = square(at, lower + 1, start, rows, columns, channels, boundary)
+                        among_fine = alike(fine.index[0]) and alike(fine.index[3])
+                        among_coarse = alike(coarse.index[0]) and alike(coarse.index[3])
+                        glevel = wp.float32(0.0)
+                        for c0 in range(0, channels, width):
+                            for k in range(width):
+                                c = c0 + k
+                                g = dout[source + c]
+                                g1 = g * share
+                                g0 = g - g1
+                                t0 = texels(pyramid, fine, c)
+                                t1 = texels(pyramid, coarse, c)
+                                gu += g0 * wp.dot(fine.u_slopes, t0) + g1 * wp.dot(coarse.u_slopes, t1)
+                                gv += g0 * wp.dot(fine.v_slopes, t0) + g1 * wp.dot(coarse.v_slopes, t1)
+                                glevel += g * (wp.dot(coarse.weights, t1) - wp.dot(fine.weights, t0))
+                                if texture_wanted == 1:
+                                    spread(dpyramid, fine, c, g0, among_fine)
+                                    spread(dpyramid, coarse, c, g1, among_coarse)
+                        if duv_da:
+                            slope = level_slope(uv_da[q], rows, columns) * glevel
+                    else:
+                        among_fine = alike(fine.index[0]) and alike(fine.index[3])
+                        for c0 in range(0, channels, width):
+                            for k in range(width):
+                                c = c0 + k
+                                g = dout[source + c]
+                                t0 = texels(pyramid, fine, c)
+                                gu += g * wp.dot(fine.u_slopes, t0)
+                                gv += g * wp.dot(fine.v_slopes, t0)
+                                if texture_wanted == 1:
+                                    spread(dpyramid, fine, c, g, among_fine)
+            if duv:
+                duv[q] = wp.vec2(gu, gv)
+            if duv_da:
+                duv_da[q] = slope
+
+    return gradient_kernel
 
 
 @wp.kernel
