@@ -28,16 +28,16 @@ _MISFIT = 0.06
 
 _SET_MISFIT = 0.022
 """Half of the renders missing by more than this say that the set is noise, or of another object: each of them may fit
-by accident. Measured medians: true sets of 17 objects, disturbed ones included, up to 0.015 (a mug, whose inside no
-outline shows), noise within true outlines from 0.031."""
+by accident. Measured medians: true sets of 17 objects, disturbed ones included, up to 0.015 (a mug, whose inside
+no outline shows), noise within true outlines from 0.031."""
 _ENOUGH_TO_COMPARE = 3
 
 
 _OVERLAP = 0.85
 _OUTLINE_ERROR = 0.008
 """A render whose outline, registered, overlaps with the picture's by less and lies off by more (mean, share of the
-width) shows something else. Measured: true renders at least 0.94 (spectacles, all rims: 0.88) and at most 0.0048, renders of
-other objects at most 0.73 and at least 0.0115."""
+width) shows something else. Measured: true renders at least 0.94 (spectacles, all rims: 0.88) and at most 0.0048,
+renders of other objects at most 0.73 and at least 0.0115."""
 
 
 _EXPECTED_MISFIT = 0.006
