@@ -21,6 +21,7 @@ from meshwright.device import check_vram_available, describe_device, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
 from meshwright.geometry import (
+    RIG_UNIT,
     Atlas,
     AtlasConfig,
     ShapeConfig,
@@ -36,7 +37,6 @@ from meshwright.quality import QualityReport, judge, write_previews, write_quali
 from meshwright.running import Run
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
-    Array,
     Camera,
     DepthKind,
     DepthMap,
@@ -265,7 +265,7 @@ def _recipe(
         texture_config,
     )
 
-    textured, cameras = framed(textured, solution, shape.extent, config.size)
+    textured, cameras = framed(textured, solution, shape, config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
 
@@ -325,7 +325,7 @@ def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:
 
 
 def framed(
-    textured: TexturedMesh, solution: CameraSolution, extent: Array, size: float | None
+    textured: TexturedMesh, solution: CameraSolution, shape: ShapeResult, size: float | None
 ) -> tuple[TexturedMesh, tuple[Camera, ...]]:
     """Mesh and cameras in the frame that the result is delivered in.
 
@@ -335,22 +335,17 @@ def framed(
     Args:
         textured: In the frame of the solution's cameras.
         solution: The cameras, and how free their frame is.
-        extent: The object's box as carved, before smoothing, float64 [2, 3]. The mesh's own box would do worse:
-            smoothing shortens its tips.
+        shape: The object's box and longest side. The mesh's own box would do worse: smoothing shortens its tips.
         size: Longest side in metres.
     """
-    longest = float((extent[1] - extent[0]).max())
-    centre = extent.mean(0) if solution.frame == "free" else np.zeros(3)
-    if solution.frame == "rig" and abs(longest - 1.0) < _RIG_UNIT:
+    longest = shape.longest
+    centre = shape.extent.mean(0) if solution.frame == "free" else np.zeros(3)
+    if solution.frame == "rig" and abs(longest - 1.0) < RIG_UNIT:
         longest = 1.0
     scale = 1.0 if size is None and solution.frame == "given" else (size or 1.0) / longest
     vertices = scale * (textured.mesh.vertices.astype(np.float64) - centre)
     moved = replace(textured, mesh=replace(textured.mesh, vertices=vertices.astype(np.float32)))
     return moved, move_cameras(solution.cameras, centre=centre, scale=scale)
-
-
-_RIG_UNIT = 0.01
-"""A rig's unit is the longest side of its object. Where the silhouettes agree this closely it is left as it is."""
 
 
 def _pictures(source: Path, views: ViewSet, output: Path) -> list[str]:

@@ -66,7 +66,7 @@ def test_affines_that_are_two_percent_off_come_right(name: str) -> None:
     if truth[0].kind is DepthKind.INVERSE:
         off = [replace(m, b=t.b + 0.15 * (m.b - t.b)) for m, t in zip(off, truth, strict=True)]
     before = error(renders, off)
-    after = error(renders, agree(renders, off, [NOTHING] * 6, size=1.0))
+    after = error(renders, agree(renders, off, [NOTHING] * 6, size=1.0).meanings)
     # Measured 0.0099, 0.0171, 0.0083 before; 0.0002 after: samples lie between the other views' pixels.
     assert before > 0.005
     assert after < 0.05 * before
@@ -75,7 +75,7 @@ def test_affines_that_are_two_percent_off_come_right(name: str) -> None:
 def test_metric_renders_keep_one_unit_and_no_offset() -> None:
     truth = [DepthMeaning(kind=DepthKind.METRIC, a=6.5535, b=0.0)] * 6
     renders = laid(DepthKind.METRIC, truth, six(WIDTH))
-    found = agree(renders, [replace(m, a=m.a * 1.01) for m in truth], [NOTHING] * 6, size=1.0)
+    found = agree(renders, [replace(m, a=m.a * 1.01) for m in truth], [NOTHING] * 6, size=1.0).meanings
     assert len({m.a for m in found}) == 1
     assert all(m.b == 0.0 for m in found)
     # 0.01 % of 2.5 is a quarter of a thousandth of the object.
@@ -86,9 +86,21 @@ def test_plain_multiples_stay_plain_where_the_frame_is_known() -> None:
     truth = [DepthMeaning(kind=DepthKind.LINEAR, a=3.0 + 0.02 * i, b=0.0) for i in range(6)]
     renders = laid(DepthKind.LINEAR, truth, six(WIDTH))
     off = [replace(m, a=m.a * (1 + 0.004 * (-1) ** i)) for i, m in enumerate(truth)]
-    found = agree(renders, off, [NOTHING] * 6, size=1.0)
+    found = agree(renders, off, [NOTHING] * 6, size=1.0).meanings
     assert all(m.b == 0.0 for m in found)
     assert error(renders, found) < 0.1 * error(renders, off)
+
+
+def test_the_unit_of_the_rig_is_found_where_its_scale_is_open() -> None:
+    truth = [DepthMeaning(kind=DepthKind.LINEAR, a=3.0 + 0.02 * i, b=0.0) for i in range(6)]
+    renders = laid(DepthKind.LINEAR, truth, six(WIDTH))
+    off = [replace(m, a=m.a * (1 + 0.004 * (-1) ** i)) for i, m in enumerate(truth)]
+    found = agree(renders, off, [NOTHING] * 6, size=1.0, free_frame=True)
+    assert found.unit == pytest.approx(1.0, abs=5e-4)
+    assert 0 < found.unit_error < 2e-3
+    assert agree(renders, off, [NOTHING] * 6, size=1.0).unit is None
+    lines = [replace(m, b=0.01) for m in off]
+    assert agree(renders, lines, [NOTHING] * 6, size=1.0, free_frame=True).unit is None
 
 
 def test_offsets_follow_a_frame_that_is_shifted_and_scaled() -> None:
@@ -103,7 +115,7 @@ def test_offsets_follow_a_frame_that_is_shifted_and_scaled() -> None:
     )
     said = [DepthMeaning(kind=DepthKind.LINEAR, a=3.0, b=0.0)] * 6
     renders = laid(DepthKind.LINEAR, said, cameras)
-    found = agree(renders, said, [NOTHING] * 6, size=1.0, free_frame=True)
+    found = agree(renders, said, [NOTHING] * 6, size=1.0, free_frame=True).meanings
 
     def off(meanings: list[DepthMeaning]) -> float:
         return float(
@@ -136,7 +148,7 @@ def test_touching_points_decide_where_views_share_nothing() -> None:
         high = np.where(render.valid, render.values, -np.inf)[rows].max(1)
         touching.append(Extremes(z=z, far=np.full(len(z), np.inf), low=high * 0, high=high))
     off = [replace(m, a=m.a * 1.03, b=m.b - 0.01) for m in truth]
-    found = agree(renders, off, touching, size=1.0)
+    found = agree(renders, off, touching, size=1.0).meanings
     for m, data in zip(found, touching, strict=True):
         before = np.abs(off[0].z(data.high) - data.z).mean()
         assert np.abs(m.z(data.high) - data.z).mean() < 0.2 * before
@@ -145,7 +157,7 @@ def test_touching_points_decide_where_views_share_nothing() -> None:
 def test_views_that_agree_are_left_alone() -> None:
     truth = TRUTHS["linear far"]
     renders = laid(DepthKind.LINEAR, truth, six(WIDTH))
-    found = agree(renders, truth, [NOTHING] * 6, size=1.0)
+    found = agree(renders, truth, [NOTHING] * 6, size=1.0).meanings
     # What is left is that each view's samples lie between the other's pixels.
     assert error(renders, found) < 5e-4
     assert all(m.kind is DepthKind.LINEAR for m in found)

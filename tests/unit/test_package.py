@@ -35,7 +35,7 @@ PUBLIC = {
         CameraConfig CameraSolution DEFAULT_RIG RIGS Rig default_rig move_cameras rig_cameras solve_cameras
     """,
     "meshwright.datasets": "create_nerf_dataset validate_nerf_dataset",
-    "meshwright.geometry": "Atlas AtlasConfig ShapeConfig ShapeResult reconstruct_shape simplify unwrap",
+    "meshwright.geometry": "Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape simplify unwrap",
     "meshwright.rendering": """
         Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
         interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals

@@ -17,6 +17,7 @@ import meshwright
 from meshwright import pipeline
 from meshwright.cameras import CameraSolution
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
+from meshwright.geometry import ShapeResult
 from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
@@ -323,7 +324,8 @@ def test_the_delivered_frame_moves_mesh_and_cameras_together(
     camera = Camera(name="a", camera_to_world=pose, fl_x=99, fl_y=99, cx=50, cy=50, width=100, height=100)
     solution = CameraSolution(views=ViewSet(views=()), cameras=(camera,), frame=frame, report={}, warnings=())
     extent = np.array([[2.5, 2.5, 2.5], [4.5, 4.5, 4.5]])
-    moved, (moved_camera,) = pipeline.framed(textured, solution, extent, size)
+    shape = ShapeResult(mesh=mesh, extent=extent, longest=2.0, report={}, warnings=())
+    moved, (moved_camera,) = pipeline.framed(textured, solution, shape, size)
     np.testing.assert_allclose(moved.mesh.vertices, scale * (mesh.vertices - centre), atol=1e-6)
     before, after = camera.project(mesh.vertices), moved_camera.project(moved.mesh.vertices)
     np.testing.assert_allclose(before[0], after[0], atol=1e-4)

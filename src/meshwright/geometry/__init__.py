@@ -1,7 +1,7 @@
 """Shape from silhouettes and depth; meshes fit for texture."""
 
 from meshwright.geometry.atlas import Atlas, AtlasConfig, unwrap
-from meshwright.geometry.shape import ShapeConfig, ShapeResult, reconstruct_shape
+from meshwright.geometry.shape import RIG_UNIT, ShapeConfig, ShapeResult, reconstruct_shape
 from meshwright.geometry.simplify import simplify
 
-__all__ = ["Atlas", "AtlasConfig", "ShapeConfig", "ShapeResult", "reconstruct_shape", "simplify", "unwrap"]
+__all__ = ["RIG_UNIT", "Atlas", "AtlasConfig", "ShapeConfig", "ShapeResult", "reconstruct_shape", "simplify", "unwrap"]

@@ -11,10 +11,10 @@ import numpy as np
 from meshwright._warp import wp
 from meshwright.device import check_stop, cpu_threads, map_threads
 from meshwright.geometry.kernels import hull_kernel, march_kernel
-from meshwright.geometry.working import WorkingViews, camera_rows
+from meshwright.geometry.working import WorkingViews, axes_meet, camera_rows
 from meshwright.types import Array, Camera
 
-__all__ = ["March", "Volume", "extent_of", "find_bounds", "hull_volume", "march", "over_slabs"]
+__all__ = ["March", "Volume", "find_bounds", "hull_volume", "march", "over_slabs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,7 @@ def find_bounds(views: WorkingViews, device: str) -> tuple[Array, Array]:
     Where no voxel lies inside all silhouettes the whole search region is returned.
     """
     cameras = views.cameras
-    projectors = [np.eye(3) - np.outer(c.forward, c.forward) for c in cameras]
-    pivot = np.linalg.lstsq(
-        sum(projectors), sum(m @ c.position for m, c in zip(projectors, cameras, strict=True)), rcond=None
-    )[0]
+    pivot = axes_meet(cameras)
     reach = 0.5 * min(float(np.linalg.norm(c.position - pivot)) for c in cameras)
     low, high = pivot - reach, pivot + reach
     for resolution in (64, 96):
@@ -109,24 +106,6 @@ def find_bounds(views: WorkingViews, device: str) -> tuple[Array, Array]:
         low = volume.origin + (inside.min(0) - 1.5) * cell
         high = volume.origin + (inside.max(0) + 1.5) * cell
     return low, high
-
-
-def extent_of(volume: Volume) -> Array:
-    """The box that the inside of a volume fills, to a fraction of a voxel; (low, high) as float64 [2, 3]."""
-    result = np.zeros((2, 3))
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        profile = volume.field.max(others).astype(np.float64)
-        inside = np.flatnonzero(profile > 0)
-        if len(inside) == 0:
-            raise ValueError("The volume has no inside.")
-        for side, index, step in ((0, inside[0], -1), (1, inside[-1], 1)):
-            beyond = index + step
-            fraction = 0.0
-            if 0 <= beyond < len(profile):
-                fraction = profile[index] / (profile[index] - profile[beyond])
-            result[side, axis] = volume.origin[axis] + (index + step * fraction) * volume.cell
-    return result
 
 
 _MARCH_LINES = 64

@@ -12,7 +12,7 @@ from meshwright.device import map_threads
 from meshwright.distance import signed_distance
 from meshwright.types import Array, Camera, View
 
-__all__ = ["WorkingViews", "camera_rows", "resize_mask", "working_views"]
+__all__ = ["WorkingViews", "axes_meet", "camera_rows", "resize_mask", "working_views"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,14 @@ def camera_rows(cameras: Sequence[Camera]) -> Array:
         row[:12] = camera.world_to_camera[:3].reshape(-1)
         row[12:18] = camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.width, camera.height
     return rows
+
+
+def axes_meet(cameras: Sequence[Camera]) -> Array:
+    """The point nearest to all optical axes, float64 [3]."""
+    projectors = [np.eye(3) - np.outer(c.forward, c.forward) for c in cameras]
+    return np.linalg.lstsq(
+        sum(projectors), sum(m @ c.position for m, c in zip(projectors, cameras, strict=True)), rcond=None
+    )[0]
 
 
 def working_views(views: Sequence[View], cameras: Sequence[Camera], size: int) -> WorkingViews:

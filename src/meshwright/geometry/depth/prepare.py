@@ -61,6 +61,7 @@ class PreparedDepth:
             only for renders that contradict the silhouettes.
         report: JSON-able: registration, kind, affine and misfit of each view.
         warnings: Plain sentences.
+        unit, unit_error: See `Agreement`.
     """
 
     surface: Array
@@ -69,6 +70,8 @@ class PreparedDepth:
     slack: Array
     report: list[dict[str, object]]
     warnings: tuple[str, ...]
+    unit: float | None = None
+    unit_error: float = 0.0
 
 
 def prepare_depth(
@@ -123,15 +126,17 @@ def prepare_depth(
         return PreparedDepth(
             surface=nothing, trust=nothing[..., 0], band=none, slack=none, report=[], warnings=tuple(warnings)
         )
+    unit, unit_error = None, 0.0
     free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
     if free and len(free) == len(kept):
-        final = agree(
+        agreement = agree(
             [_laid(laid, i).depth for i in kept],
             [_meaning(meanings, i) for i in kept],
             [_laid(laid, i).touching for i in kept],
             size=size,
             free_frame=not rig_frame,
         )
+        final, unit, unit_error = agreement.meanings, agreement.unit, agreement.unit_error
         if rig_frame:
             final = [_snapped(m) for m in final]
         for index, meaning in zip(kept, final, strict=True):
@@ -178,7 +183,16 @@ def prepare_depth(
     map_threads(finish, kept, device=device)
     order = {view.name: i for i, view in enumerate(views)}
     report.sort(key=lambda row: order[str(row["view"])])
-    return PreparedDepth(surface=surface, trust=trust, band=band, slack=slack, report=report, warnings=tuple(warnings))
+    return PreparedDepth(
+        surface=surface,
+        trust=trust,
+        band=band,
+        slack=slack,
+        report=report,
+        warnings=tuple(warnings),
+        unit=unit,
+        unit_error=unit_error,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

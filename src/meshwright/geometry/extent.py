@@ -1,0 +1,56 @@
+"""The box of the object, more exactly than the box of its mesh: corrected by the outlines that the views show."""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage import measure
+
+from meshwright.geometry.working import WorkingViews
+from meshwright.types import Array, Mesh
+
+__all__ = ["outline_extent"]
+
+_SIDEWAYS = 0.5
+"""A view tells where the object ends along an axis if its optical axis is at least 60 degrees off that axis."""
+_CREDIBLE = 0.02
+"""Corrections beyond this share of the longest side mean that mask and mesh show different things there: left out."""
+
+
+def outline_extent(mesh: Mesh, working: WorkingViews) -> Array:
+    """The box of the object, (low, high) float64 [2, 3], in the frame of the cameras.
+
+    Smoothing shortens the tips of a mesh and voxels blur them, but each view that looks across an axis shows where the
+    object ends along it. In the direction of the axis, the extreme of the mask less that of the projected mesh is what
+    the mesh lacks, to first order wherever the two touch; the mean over the views goes onto the mesh's box.
+
+    Args:
+        mesh: Any, near to the object.
+        working: Silhouettes and cameras.
+    """
+    vertices = mesh.vertices.astype(np.float64)
+    box = np.stack([vertices.min(0), vertices.max(0)])
+    longest = float((box[1] - box[0]).max())
+    lacks: list[list[list[float]]] = [[[], [], []], [[], [], []]]
+    for camera, distance in zip(working.cameras, working.outline, strict=True):
+        distance = distance[: camera.height, : camera.width]
+        lines = measure.find_contours(distance, 0.0)
+        if not lines:
+            continue
+        rim = np.concatenate(lines)[:, ::-1] + 0.5
+        pixels, z = camera.project(vertices)
+        for axis in range(3):
+            if abs(camera.forward[axis]) > _SIDEWAYS:
+                continue
+            across = camera.camera_to_world[axis, :2] * np.array([1.0, -1.0])
+            across = across / np.linalg.norm(across)
+            for end, direction in ((0, -across), (1, across)):
+                shown = float((rim @ direction).max())
+                heights = pixels @ direction
+                tip = int(heights.argmax())
+                lacks[end][axis].append((shown - float(heights[tip])) * float(z[tip]) / camera.fl_x)
+    for end, sign in ((0, -1.0), (1, 1.0)):
+        for axis in range(3):
+            credible = [lack for lack in lacks[end][axis] if abs(lack) < _CREDIBLE * longest]
+            if credible:
+                box[end, axis] += sign * float(np.mean(credible))
+    return box
