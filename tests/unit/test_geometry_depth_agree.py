@@ -96,8 +96,8 @@ def test_the_unit_of_the_rig_is_found_where_its_scale_is_open() -> None:
     renders = laid(DepthKind.LINEAR, truth, six(WIDTH))
     off = [replace(m, a=m.a * (1 + 0.004 * (-1) ** i)) for i, m in enumerate(truth)]
     found = agree(renders, off, [NOTHING] * 6, size=1.0, free_frame=True)
-    assert found.unit == pytest.approx(1.0, abs=5e-4)
-    assert 0 < found.unit_error < 2e-3
+    assert found.unit == pytest.approx(1.0, abs=1.5e-3)
+    assert 0 < found.unit_error < 4e-3
     assert agree(renders, off, [NOTHING] * 6, size=1.0).unit is None
     lines = [replace(m, b=0.01) for m in off]
     assert agree(renders, lines, [NOTHING] * 6, size=1.0, free_frame=True).unit is None
