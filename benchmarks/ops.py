@@ -41,6 +41,14 @@ Call = Callable[[], Any]
 SIGNS = list(itertools.product((-1, 1), repeat=3))
 
 
+def known_commit() -> str:
+    """The commit, where git can be asked."""
+    try:
+        return commit()
+    except OSError:
+        return "unknown"
+
+
 def icosphere(level: int) -> tuple[np.ndarray, np.ndarray]:
     """A unit sphere of 20 * 4**level triangles: vertices float64 [V, 3], faces int64 [F, 3]."""
     g = (1 + 5**0.5) / 2
@@ -331,7 +339,7 @@ def main() -> None:
     runs = options.runs or (5 if device == "cpu" else 30)
     published = json.loads(options.published.read_text()) if options.published else {}
     chosen = [case for case in CASES if not options.cases or f"{case[0]}tri_{case[1]}" in options.cases.split(",")]
-    about = {**describe_device(device), "commit": commit(), "torch": torch.__version__}
+    about = {**describe_device(device), "commit": known_commit(), "torch": torch.__version__}
     print(json.dumps(about))
     compare = options.compare and device != "cpu"
     if compare:

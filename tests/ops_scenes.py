@@ -26,22 +26,34 @@ def indices(count: int) -> npt.NDArray[np.int32]:
     return np.arange(count, dtype=np.int32).reshape(-1, 3)
 
 
+def sphere(level: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
+    """A unit sphere of 8 * 4**level triangles, an octahedron refined."""
+    vertices = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
+    octants = [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]]
+    faces = np.array(octants)
+    for _ in range(level):
+        sides = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+        middle, index = np.unique(sides, axis=0, return_inverse=True)
+        a, b, c = (index.reshape(-1, 3) + len(vertices)).T
+        vertices = np.concatenate([vertices, vertices[middle].mean(1)])
+        i, j, k = faces.T
+        faces = np.concatenate([np.stack(t, 1) for t in ((i, a, c), (j, b, a), (k, c, b), (a, b, c))])
+    return vertices / np.linalg.norm(vertices, axis=1, keepdims=True), faces.astype(np.int32)
+
+
 def ball(views: int = 2, level: int = 2, seed: int = 0) -> tuple[Array, npt.NDArray[np.int32]]:
     """A bumpy ball, closed, in front of cameras that stand somewhere around it."""
-    import trimesh
-
-    mesh = trimesh.creation.icosphere(level)
+    vertices, faces = sphere(level)
     rng = np.random.default_rng(seed)
-    points = mesh.vertices * (0.6 + 0.1 * rng.random((len(mesh.vertices), 1)))
+    points = vertices * (0.6 + 0.1 * rng.random((len(vertices), 1)))
     clips = []
     for _ in range(views):
         rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         x, y, z = (points @ rotation).T
         w = 2.5 - z
-        clips.append(np.stack([2.5 * x, 2.5 * y, (3 * w - 4) / 1, w], -1))
+        clips.append(np.stack([2.5 * x, 2.5 * y, (5 * w - 8) / 3, w], -1))  # near 1, far 4
     clip = np.stack(clips)
-    clip[..., 2] = (5 * clip[..., 3] - 8) / 3  # near 1, far 4
-    return clip.astype(np.float32), mesh.faces.astype(np.int32)
+    return clip.astype(np.float32), faces
 
 
 def slope(function: Callable[[npt.NDArray[np.float64]], float], at: Array, along: Array, step: float = 1e-6) -> float:

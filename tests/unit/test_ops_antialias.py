@@ -56,7 +56,7 @@ def test_matches_the_reference(name: str, device: str) -> None:
     color, rast, pos, tri = scene(device, name)
     out = ops.antialias(color, rast, pos, tri)
     expected = antialias_reference(*(tensor.cpu().numpy() for tensor in (color, rast, pos, tri)))
-    assert (np.abs(expected - color.cpu().numpy()) > 1e-3).any(-1).sum() > 40
+    assert (np.abs(expected - color.cpu().numpy()) > 1e-3).any(-1).sum() > 30
     np.testing.assert_allclose(out.cpu().numpy(), expected, atol=1e-5)
 
 
@@ -86,14 +86,9 @@ def test_slopes(name: str, device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_inside_of_a_surface_stays_sharp(device: str) -> None:
     """Only pixels at the outline of a convex body change, though triangles meet everywhere."""
-    import trimesh
-
-    ball = trimesh.creation.icosphere(2)
-    clip = np.concatenate([ball.vertices * [0.8, 0.8, 0.5], np.ones((len(ball.vertices), 1))], 1)[None]
-    pos, tri = (
-        torch.from_numpy(clip.astype(np.float32)).to(device),
-        torch.from_numpy(ball.faces.astype(np.int32)).to(device),
-    )
+    vertices, faces = ops_scenes.sphere(3)
+    clip = np.concatenate([vertices * [0.8, 0.8, 0.5], np.ones((len(vertices), 1))], 1)[None]
+    pos, tri = (torch.from_numpy(array).to(device) for array in (clip.astype(np.float32), faces))
     rast, _ = ops.rasterize(pos, tri, (32, 32))
     color = torch.rand((1, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(device)
     changed = (ops.antialias(color, rast, pos, tri) != color).any(-1)

@@ -53,14 +53,14 @@ def test_every_centre_belongs_to_one_triangle(seed: int, device: str) -> None:
     grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2)
     inner = ((grid > 0) & (grid < side - 1)).all(-1)
     cells = grid * 2 + np.where(inner[:, None], rng.integers(-1, 1, grid.shape), 0)
-    xy = (2 * cells + 1) / 18 - 1
+    xy = (2 * cells + 1) / 32 - 1
     pos = np.concatenate([xy, np.zeros((len(xy), 1)), np.ones((len(xy), 1))], 1).astype(np.float32)
     start = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).reshape(-1)
     quads = np.stack([start, start + 1, start + side + 1, start + side], 1)
     halves = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int32)
-    covered = np.zeros((18, 18), int)
+    covered = np.zeros((32, 32), int)
     for face in halves:  # one by one, so that double cover would show
-        covered += (ops.rasterize(*tensors(device, pos, face[None]), (18, 18))[0][0, ..., 3] > 0).cpu().numpy()
+        covered += (ops.rasterize(*tensors(device, pos, face[None]), (32, 32))[0][0, ..., 3] > 0).cpu().numpy()
     assert (covered[1:16, 1:16] == 1).all()  # the centres of rows and columns 0 and 16 lie on the border
     assert covered.max() == 1
 
