@@ -165,7 +165,7 @@ class Theirs(Ours):
         return self.dr.rasterize(self.context, self.scene.pos, self.scene.tri, resolution=self.scene.size)
 
     def interpolate(self, rast: torch.Tensor, rast_db: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.dr.interpolate(self.scene.uv, rast, self.scene.tri, rast_db=rast_db, diff_attrs="all")
+        return self.dr.interpolate(self.scene.uv[None], rast, self.scene.tri, rast_db=rast_db, diff_attrs="all")
 
     def texture(self, uv: torch.Tensor, uv_da: torch.Tensor) -> torch.Tensor:
         return self.dr.texture(self.scene.tex, uv, uv_da, filter_mode="linear-mipmap-linear")
@@ -284,7 +284,7 @@ def kernel_table(chain: Ours, device: str) -> str:
             step(chain)
         if device != "cpu":
             torch.cuda.synchronize()
-    order = "self_cpu_time_total" if device == "cpu" else "self_cuda_time_total"
+    order = "self_cpu_time_total" if device == "cpu" else "self_device_time_total"
     return seen.key_averages().table(sort_by=order, row_limit=30, max_name_column_width=60)
 
 
@@ -362,14 +362,15 @@ def main() -> None:
         if options.profile:
             for chain in chains:
                 results[name][f"{chain.name} ops"] = measure_ops(chain, device, runs)
-            print(kernel_table(chains[0], device), flush=True)
         print(json.dumps({name: results[name]}), flush=True)
-    text = table(results, published)
+        text = table(results, published)
+        if options.out:  # after every case: what is measured is not lost if a later one fails
+            options.out.mkdir(parents=True, exist_ok=True)
+            (options.out / "ops.json").write_text(json.dumps({"about": about, "cases": results}, indent=1))
+            (options.out / "ops.md").write_text(f"{about['name']}, commit {about['commit']}\n\n{text}\n")
+        if options.profile:
+            print(kernel_table(chains[0], device), flush=True)
     print(text)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "ops.json").write_text(json.dumps({"about": about, "cases": results}, indent=1))
-        (options.out / "ops.md").write_text(f"{about['name']}, commit {about['commit']}\n\n{text}\n")
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def test_cores_change_only_roundings(cores: int, monkeypatch: pytest.MonkeyPatch
 
     expected = step("cpu")
     launch.plan.cache_clear()
+    monkeypatch.setattr(launch, "SMALL", 0)
     monkeypatch.setattr(launch, "cpu_threads", lambda: cores)
     found = step("cpu")
     launch.plan.cache_clear()
@@ -82,6 +83,7 @@ def test_cores_change_only_roundings(cores: int, monkeypatch: pytest.MonkeyPatch
 def test_bands_cover_every_row_once(views: int, height: int, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from meshwright.rendering.ops import launch
 
+    monkeypatch.setattr(launch, "SMALL", 0)
     monkeypatch.setattr(launch, "cpu_threads", lambda: cores)
     frame = Frame(views, height, 3, torch.device("cpu"))
     groups = plan.__wrapped__(frame)

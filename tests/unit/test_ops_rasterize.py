@@ -187,6 +187,7 @@ def test_few_views_are_split_over_cores(monkeypatch: pytest.MonkeyPatch) -> None
     results = []
     for cores in (1, 5):
         launch.plan.cache_clear()
+        monkeypatch.setattr(launch, "SMALL", 0)
         monkeypatch.setattr(launch, "cpu_threads", lambda cores=cores: cores)
         leaf = pos.clone().requires_grad_()
         rast, rast_db = ops.rasterize(leaf, tri, (33, 20))

@@ -28,6 +28,9 @@ __all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "plan", "unr
 Argument = torch.Tensor | int | float | tuple[torch.Tensor | int | None, ...] | None
 """A tensor, a number, or the fields of a Warp struct; None for an array that is not there."""
 
+SMALL = 2**14
+"""Pictures of fewer pixels are not worth starting threads for on a CPU."""
+
 _loading = threading.Lock()
 
 
@@ -147,11 +150,11 @@ class Frame:
         return self.views * self.height * self.width
 
     def check(self) -> None:
-        """Kernels count in 32 bits; the four numbers of a pixel are counted as one."""
-        if self.views < 1 or self.height < 1 or self.width < 1 or self.pixels >= 2**31:
+        """Kernels count the four numbers of every pixel in 32 bits."""
+        if self.views < 1 or self.height < 1 or self.width < 1 or self.pixels >= 2**29:
             raise ShapeError(
                 f"{self.views} pictures of {self.height} x {self.width} pixels cannot be made.",
-                hint="Ask for at least one pixel and for fewer than 2**31 in all.",
+                hint="Ask for at least one pixel and for fewer than 2**29 in all.",
             )
 
 
@@ -174,7 +177,7 @@ class Band:
 @lru_cache(maxsize=256)
 def plan(frame: Frame) -> tuple[tuple[Band, ...], ...]:
     """The bands of each worker on a CPU; the same each time, and with it the order of all sums."""
-    threads = min(cpu_threads(), 16)  # each worker has its own copy of what it sums up
+    threads = min(cpu_threads(), 16) if frame.pixels >= SMALL else 1  # each has its own copy of what it sums up
     parts = max(1, min(threads // frame.views, frame.height))
     workers = min(threads, frame.views * parts)
     bands: list[list[Band]] = [[] for _ in range(workers)]

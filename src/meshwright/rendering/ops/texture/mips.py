@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from meshwright.errors import OptionError
+from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats
 from meshwright.rendering.ops.launch import Program, over_items
 from meshwright.rendering.ops.texture import kernel
@@ -57,7 +57,7 @@ def build_mips(tex: torch.Tensor, max_mip_level: int | None = None) -> MipStack:
         tex: float32 [M, Ht, Wt, C].
         max_mip_level: So many levels above the texture itself at most.
     Raises:
-        ShapeError: `tex` is something else.
+        ShapeError: `tex` is something else, or too large.
         OptionError: `max_mip_level` is negative.
     """
     check_floats("tex", tex, tex.device, (4,), "[M, Ht, Wt, C]")
@@ -67,6 +67,10 @@ def build_mips(tex: torch.Tensor, max_mip_level: int | None = None) -> MipStack:
     images, rows, columns, channels = tex.shape
     levels = _levels(rows, columns, max_mip_level)
     texels = _texels(rows, columns, levels + 1)
+    if images * texels * channels >= 2**31:
+        raise ShapeError(
+            f"The averages of a texture {list(tex.shape)} would have 2**31 numbers or more.", hint="Use a smaller one."
+        )
     values = torch.empty((images, texels, channels), dtype=torch.float32, device=tex.device)
     numbers = (channels, rows, columns, texels)
     done = 0
