@@ -27,6 +27,7 @@ from meshwright.geometry import (
     ShapeConfig,
     ShapeResult,
     reconstruct_shape,
+    remeasured,
     simplify,
     unwrap,
 )
@@ -249,8 +250,20 @@ def _recipe(
         shape_config,
     )
 
-    evidence = Evidence(views=solution.views, cameras=solution.cameras, shape=shape.mesh, device=device)
-    proposal = run.keep("model", Proposal, lambda m: model.propose(evidence, m), model.model_name)
+    evidence = Evidence(
+        views=solution.views,
+        cameras=solution.cameras,
+        shape=shape.mesh,
+        device=device,
+        effort=config.quality.value,
+        doubt=shape.doubt,
+        free_cameras=solution.frame == "free",
+    )
+    proposal = run.keep("model", Proposal, lambda m: model.propose(evidence, m), model.model_name, evidence.effort)
+    if proposal.cameras is not None:
+        solution = replace(solution, cameras=proposal.cameras)
+    if proposal.mesh is not shape.mesh:
+        shape = remeasured(shape, proposal.mesh, solution.views.views, solution.cameras)
 
     mesh = run.keep("simplify", Mesh, lambda _: simplify(proposal.mesh, config.faces), config.faces)
 

@@ -118,10 +118,11 @@ def test_cleanup_runs_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", ["hull", "nvdiffrec"])
-def test_baselines_propose_the_first_shape_and_say_so(name: str) -> None:
+def test_without_anything_to_compare_the_first_shape_is_the_proposal(name: str) -> None:
     proposal = get_model(name, recipe=good_recipe).propose(EVIDENCE, SilentMonitor())
     assert isinstance(proposal, Proposal)
     assert proposal.mesh is MESH
+    assert proposal.cameras is None
     assert proposal.report == {"refinement": "none"}
     assert bool(proposal.warnings) == (name == "nvdiffrec")
 

@@ -35,13 +35,17 @@ PUBLIC = {
         CameraConfig CameraSolution DEFAULT_RIG RIGS Rig default_rig move_cameras rig_cameras solve_cameras
     """,
     "meshwright.datasets": "create_nerf_dataset validate_nerf_dataset",
-    "meshwright.geometry": "Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape simplify unwrap",
+    "meshwright.geometry": """
+        Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape remeasured simplify unwrap
+    """,
     "meshwright.rendering": """
         Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
         interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
         render_textured render_wireframe texture turntable_cameras
     """,
-    "meshwright.rendering.ops": "MipStack antialias build_mips build_topology deterministic interpolate rasterize texture",
+    "meshwright.rendering.ops": """
+        MipStack antialias build_mips build_topology deterministic interpolate rasterize texture
+    """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """
         AVAILABLE_MODELS BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe

@@ -324,7 +324,7 @@ def test_the_delivered_frame_moves_mesh_and_cameras_together(
     camera = Camera(name="a", camera_to_world=pose, fl_x=99, fl_y=99, cx=50, cy=50, width=100, height=100)
     solution = CameraSolution(views=ViewSet(views=()), cameras=(camera,), frame=frame, report={}, warnings=())
     extent = np.array([[2.5, 2.5, 2.5], [4.5, 4.5, 4.5]])
-    shape = ShapeResult(mesh=mesh, extent=extent, longest=2.0, report={}, warnings=())
+    shape = ShapeResult(mesh=mesh, extent=extent, longest=2.0, doubt=0.01, report={}, warnings=())
     moved, (moved_camera,) = pipeline.framed(textured, solution, shape, size)
     np.testing.assert_allclose(moved.mesh.vertices, scale * (mesh.vertices - centre), atol=1e-6)
     before, after = camera.project(mesh.vertices), moved_camera.project(moved.mesh.vertices)

@@ -17,9 +17,9 @@ from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_s
 from meshwright.geometry.kernels import fuse_kernel
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
 from meshwright.geometry.working import WorkingViews, working_views
-from meshwright.types import Array, Camera, Mesh, Monitor, ViewSet
+from meshwright.types import Array, Camera, Mesh, Monitor, View, ViewSet
 
-__all__ = ["RIG_UNIT", "ShapeConfig", "ShapeResult", "reconstruct_shape"]
+__all__ = ["RIG_UNIT", "ShapeConfig", "ShapeResult", "reconstruct_shape", "remeasured"]
 
 
 RIG_UNIT = 0.01
@@ -58,6 +58,8 @@ class ShapeResult:
         extent: The object's box, (low, high) float64 [2, 3], see `outline_extent`. Take the middle from here, not from
             the mesh, whose tips smoothing shortens.
         longest: The box's longest side; where depth tells the unit of the rig, weighed against that.
+        doubt: How far the surface may be wrong, as a share of its longest side: little where depth says where it is,
+            much where only outlines do.
         report: JSON-able account of how it came about.
         warnings: Plain sentences.
     """
@@ -65,6 +67,7 @@ class ShapeResult:
     mesh: Mesh
     extent: Array
     longest: float
+    doubt: float
     report: dict[str, object]
     warnings: tuple[str, ...]
 
@@ -123,9 +126,29 @@ def reconstruct_shape(
         mesh=mesh,
         extent=extent,
         longest=_longest(extent, depth),
+        doubt=_doubt(extent, depth),
         report=report,
         warnings=depth.warnings if depth is not None else (),
     )
+
+
+def remeasured(shape: ShapeResult, mesh: Mesh, views: Sequence[View], cameras: Sequence[Camera]) -> ShapeResult:
+    """The same with another mesh of the object, and its size and middle taken anew."""
+    extent = outline_extent(mesh, working_views(views, cameras, ShapeConfig.image_size))
+    grown = float((extent[1] - extent[0]).max() / (shape.extent[1] - shape.extent[0]).max())
+    return replace(shape, mesh=mesh, extent=extent, longest=shape.longest * grown)
+
+
+_DOUBT_OUTLINES = 0.01
+_DOUBT_DEPTH = 0.0005
+"""Measured on the objects of the benchmark: median distances of 0.006 to 0.011 without depth, 0.0001 to 0.0005 with."""
+
+
+def _doubt(extent: Array, depth: PreparedDepth | None) -> float:
+    if depth is None:
+        return _DOUBT_OUTLINES
+    slack = float(np.median(depth.slack[depth.trust.any((1, 2))]))
+    return min(_DOUBT_OUTLINES, _DOUBT_DEPTH + slack / float((extent[1] - extent[0]).max()))
 
 
 _BOX_ERROR = 0.002

@@ -32,12 +32,18 @@ class Evidence:
         cameras: One per view, in pixels of its picture.
         shape: Visual hull with depth fused into it: dense, closed, world frame.
         device: Where to compute, `cpu` or `cuda:N`.
+        effort: `draft`, `standard` or `high`.
+        doubt: How far the shape may be wrong, as a share of its longest side.
+        free_cameras: Whether cameras were fitted, and so may be fitted better; given ones stay.
     """
 
     views: ViewSet
     cameras: tuple[Camera, ...]
     shape: Mesh
     device: str
+    effort: str = "standard"
+    doubt: float = 0.01
+    free_cameras: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +52,13 @@ class Proposal:
 
     Attributes:
         mesh: Any number of faces; it is simplified, unwrapped and textured afterwards.
+        cameras: Where the model found better ones, one per view.
         report: What `quality.json` should say of the model's own work, JSON-able.
         warnings: Plain sentences for the user.
     """
 
     mesh: Mesh
+    cameras: tuple[Camera, ...] | None = None
     report: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

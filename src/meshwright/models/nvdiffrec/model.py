@@ -1,0 +1,59 @@
+"""The model `nvdiffrec`: optimisation through a differentiable rasteriser (Munkberg et al., CVPR 2022).
+
+So far its first half: shape, cameras and texture are refined from the hull with depth fused into it. Topology stays as
+it is, materials and light come later; `quality.json` says what was done.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from meshwright.models.base import BaseReconstructionModel, Evidence, Proposal
+from meshwright.models.nvdiffrec.config import EFFORTS
+from meshwright.types import MaskSource, Monitor
+
+__all__ = ["NvdiffrecModel"]
+
+
+class NvdiffrecModel(BaseReconstructionModel):
+    """Bends the first shape and moves the cameras until renders look like the views."""
+
+    model_name: ClassVar[str] = "nvdiffrec"
+    share: ClassVar[float] = 120.0
+
+    def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
+        """The first shape, refined, and the cameras that go with it."""
+        # Here, not above: models are listed without torch and Warp being loaded.
+        from meshwright.geometry import AtlasConfig, simplify, unwrap
+        from meshwright.models.nvdiffrec.refine import refine
+        from meshwright.texture import TextureConfig, bake_texture
+
+        monitor.report(0, "Preparing the refinement")
+        if all(view.mask_source is MaskSource.NONE for view in evidence.views.views):
+            return Proposal(
+                mesh=evidence.shape,
+                report={"refinement": "none"},
+                warnings=("Nothing was refined: the views show no object that renders could be compared with.",),
+            )
+        config = EFFORTS[evidence.effort]
+        views, cameras, device = evidence.views.views, evidence.cameras, evidence.device
+        light = simplify(evidence.shape, config.faces)
+        atlas = unwrap(light, AtlasConfig(texture_size=config.texture_size), monitor)
+        painted = bake_texture(light, atlas, views, cameras, TextureConfig(size=config.texture_size), monitor, device)
+        found = refine(
+            painted,
+            evidence.shape.vertices,
+            views,
+            cameras,
+            doubt=evidence.doubt,
+            free_cameras=evidence.free_cameras,
+            config=config,
+            monitor=monitor,
+            device=device,
+        )
+        return Proposal(
+            mesh=found.moved(evidence.shape),
+            cameras=found.cameras if evidence.free_cameras else None,
+            report={"refinement": "shape, cameras and texture" if evidence.free_cameras else "shape and texture"}
+            | found.report,
+        )
