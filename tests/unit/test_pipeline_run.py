@@ -220,7 +220,7 @@ def test_inference_of_a_model_runs_it_all(six: Path, tmp_path: Path) -> None:
     assert Path(str(result["texture_path"])).name == "mesh.png"
     document = json.loads((tmp_path / "car" / "quality.json").read_text())
     assert document["model"] == "nvdiffrec"
-    assert document["details"]["model"]["refinement"] == "none"
+    assert document["details"]["model"]["refinement"] == "shape and texture"
 
 
 @pytest.mark.slow

@@ -145,7 +145,7 @@ _DOUBT_DEPTH = 0.0005
 
 
 def _doubt(extent: Array, depth: PreparedDepth | None) -> float:
-    if depth is None:
+    if depth is None or not depth.report:
         return _DOUBT_OUTLINES
     slack = float(np.median(depth.slack[depth.trust.any((1, 2))]))
     return min(_DOUBT_OUTLINES, _DOUBT_DEPTH + slack / float((extent[1] - extent[0]).max()))
