@@ -20,7 +20,7 @@ def build_topology(tri: torch.Tensor) -> torch.Tensor:
     """
     check_triangles(tri, tri.device)
     corners = tri.long()
-    start, end = corners[:, [1, 2, 0]].reshape(-1), corners[:, [2, 0, 1]].reshape(-1)
+    start, end = corners.roll(-1, 1).reshape(-1), corners.roll(1, 1).reshape(-1)
     name = (torch.minimum(start, end) << 32) | torch.maximum(start, end)
     name, order = torch.sort(name, stable=True)
     # In order, the two sides of an edge are neighbours; a third one spoils both. No step waits for the GPU.
