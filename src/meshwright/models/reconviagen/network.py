@@ -1,0 +1,174 @@
+"""The networks of the `mini` checkpoint: pictures to surfaces, surfaces to a volume, the volume made finer.
+
+Letters: B objects, V views (six slots, in the order of `VIEW_NAMES`), H pictures' side, N cells along a side.
+Three steps, each supervised by itself in training:
+
+1. `ViewNet` looks at every view alone and says how far away and how inclined the surface is at each pixel.
+2. `CoarseNet` takes what all views say of each cell of a coarse grid and predicts a signed distance there.
+3. `FineNet` makes the grid twice as fine, where outlines count most.
+
+Signed distances are negative inside. Normalisation is by batch statistics, which fold into the convolutions afterwards:
+on a laptop nothing but convolutions is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+__all__ = ["COARSE_LIMIT", "FINE_LIMIT", "PICTURE_CHANNELS", "CoarseNet", "FineNet", "NetConfig", "ViewNet", "halved"]
+
+VIEWS = 6
+PICTURE_CHANNELS = 7
+"""Mask, three colours, depth, whether depth is known, blurred mask."""
+CELL_CHANNELS = 8
+"""What a view says of a cell: three blurs of its mask, signed distance to its surface, how sure, normal."""
+SHARED_CHANNELS = 8
+"""Least of the three blurs over the views, their mean, share of slots that hold a view, and where the cell lies."""
+FINE_CHANNELS = 2
+"""Least of two blurs of the masks over the views."""
+COARSE_LIMIT, FINE_LIMIT = 0.09, 0.04
+"""Signed distances are cut off here, in lengths of the object; predictions are in these units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetConfig:
+    """Widths of the three networks; saved with the weights."""
+
+    view: int = 24
+    coarse: int = 32
+    fine: int = 48
+
+
+class _Conv(nn.Module):
+    """Convolution, batch normalisation, ReLU; without bias, which the normalisation has."""
+
+    def __init__(self, inputs: int, outputs: int, *, dims: int) -> None:
+        super().__init__()
+        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
+        self.conv = conv(inputs, outputs, 3, padding=1, bias=False)
+        self.norm = norm(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(self.norm(self.conv(x)), inplace=True)
+
+
+class _Block(nn.Module):
+    """Two convolutions and a way around the second."""
+
+    def __init__(self, inputs: int, outputs: int, *, dims: int) -> None:
+        super().__init__()
+        self.first = _Conv(inputs, outputs, dims=dims)
+        self.second = _Conv(outputs, outputs, dims=dims)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return x + self.second(x)
+
+
+class _UNet(nn.Module):
+    """Down by halves, up again, with links across; `widths` from fine to coarse."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], *, dims: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d if dims == 2 else nn.Conv3d
+        self.down = nn.ModuleList(
+            _Block(a, b, dims=dims) for a, b in zip((inputs, *widths[:-1]), widths, strict=True)
+        )
+        upward = list(zip(widths[-2::-1], widths[:0:-1], strict=True))
+        self.narrow = nn.ModuleList(conv(b, a, 1) for a, b in upward)
+        self.up = nn.ModuleList(_Block(2 * a, a, dims=dims) for a, _ in upward)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        links = []
+        for i, block in enumerate(self.down):
+            x = block(x if i == 0 else halved(x))
+            links.append(x)
+        links.pop()
+        for narrow, block in zip(self.narrow, self.up, strict=True):
+            x = block(torch.cat([links.pop(), doubled(narrow(x))], 1))
+        return x
+
+
+def halved(x: torch.Tensor) -> torch.Tensor:
+    """Mean over blocks of two cells a side. Torch's own pooling would give up the layout with channels last."""
+    if x.dim() == 4:
+        return functional.avg_pool2d(x, 2)
+    b, c, i, j, k = x.shape
+    x = x.permute(0, 2, 3, 4, 1).reshape(b, i // 2, 2, j // 2, 2, k // 2, 2, c).mean((2, 4, 6))
+    return x.permute(0, 4, 1, 2, 3)
+
+
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    """Every cell twice along each side; keeps the layout with channels last, too."""
+    if x.dim() == 4:
+        return functional.interpolate(x, scale_factor=2, mode="nearest")
+    b, c, i, j, k = x.shape
+    x = x.permute(0, 2, 3, 4, 1)[:, :, None, :, None, :, None].expand(b, i, 2, j, 2, k, 2, c)
+    return x.reshape(b, 2 * i, 2 * j, 2 * k, c).permute(0, 4, 1, 2, 3)
+
+
+def unfolded(x: torch.Tensor) -> torch.Tensor:
+    """Eight parts of each cell [B, 8, N, N, N] as a grid of twice as many cells a side [B, 2N, 2N, 2N]."""
+    b, _, i, j, k = x.shape
+    return x.view(b, 2, 2, 2, i, j, k).permute(0, 4, 1, 5, 2, 6, 3).reshape(b, 2 * i, 2 * j, 2 * k)
+
+
+class ViewNet(nn.Module):
+    """A picture of [PICTURE_CHANNELS, H, H] to its surface [5, H, H].
+
+    Out: depth relative to the distance of the cube's centre, positive towards the camera; log of its likely error;
+    normal in camera axes, not normalised. The slot says from which side the picture was taken, and so where its light
+    likely comes from.
+    """
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        w = config.view
+        self.slot = nn.Parameter(torch.zeros(VIEWS, w, 1, 1))
+        self.enter = nn.Conv2d(PICTURE_CHANNELS, w, 3, padding=1)
+        self.body = _UNet(w, (w, 2 * w, 4 * w, 6 * w, 8 * w), dims=2)
+        self.out = nn.Conv2d(w, 5, 1)
+
+    def forward(self, pictures: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
+        """Pictures [M, C, H, H], taken from the sides `slots` [M]."""
+        x: torch.Tensor = functional.relu(self.enter(pictures) + self.slot[slots])
+        return self.out(self.body(x)).float()
+
+
+class CoarseNet(nn.Module):
+    """Cells [B, C, N, N, N] to signed distance [B, 1, N, N, N] in COARSE_LIMITs, and the features it was read from."""
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        w = config.coarse
+        self.body = _UNet(VIEWS * CELL_CHANNELS + SHARED_CHANNELS, (w, 2 * w, 4 * w, 6 * w), dims=3)
+        self.out = nn.Conv3d(w, 1, 1)
+
+    def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.body(cells)
+        return self.out(x).float(), x
+
+
+class FineNet(nn.Module):
+    """Coarse features and the outlines within each cell to signed distance, in FINE_LIMITs, in its eight parts.
+
+    It works on coarse cells, with the eight parts as channels: eight times fewer places to compute at than on the fine
+    grid itself, and on a GPU four times as fast.
+    """
+
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        w = config.fine
+        self.first = _Conv(config.coarse + 8 * FINE_CHANNELS, w, dims=3)
+        self.second = _Conv(w, w, dims=3)
+        self.out = nn.Conv3d(w, 8, 1)
+
+    def forward(self, coarse: torch.Tensor, features: torch.Tensor, outlines: torch.Tensor) -> torch.Tensor:
+        """Coarse distance [B, 1, N, N, N], its features, outlines [B, 8 FINE_CHANNELS, N, N, N]: [B, 2N, 2N, 2N]."""
+        x = self.first(torch.cat([features, outlines.to(features.dtype)], 1))
+        x = x + self.second(x)
+        return unfolded(self.out(x).float() + coarse * (COARSE_LIMIT / FINE_LIMIT))
