@@ -70,6 +70,9 @@ def main() -> None:
     for net in (state.net, state.mean):
         net.to(device)
         channels_last(net)
+    if arguments.compile:
+        for part in (state.net.view, state.net.coarse, state.net.fine):
+            part.compile()
     if world > 1:
         if device == "cpu":
             distributed.init_process_group("gloo")
@@ -96,6 +99,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="fuse what lies between convolutions (takes a minute)")
     parser.add_argument("--without", default="", help=f"leave out, comma-separated: {', '.join(CHANNELS + FAULTS)}")
     parser.add_argument("--check", type=float, default=60.0, help="seconds between validations")
     arguments = parser.parse_args()
