@@ -12,6 +12,8 @@ __all__ = ["wp"]
 
 wp.config.quiet = True  # up to Warp 1.13
 wp.config.log_level = 30  # warnings and worse, from then on
+# Code for the GPU at hand: what Warp would choose with a new driver is for the oldest, which adds one number at a time.
+wp.config.cuda_output = "cubin"
 
 
 def _initialise() -> None:
