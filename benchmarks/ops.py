@@ -150,13 +150,30 @@ class Ours:
         return self.antialias(self.texture(*self.interpolate(rast, rast_db)), rast)
 
 
+def import_nvdiffrast() -> Any:
+    """nvdiffrast, if it is installed. Some of its versions look for what torch has compiled for them by name."""
+    from torch.utils import cpp_extension
+
+    load = cpp_extension.load
+
+    def load_by_name(name: str, *arguments: Any, **options: Any) -> Any:
+        module = load(name, *arguments, **options)
+        if module is not None:
+            sys.modules.setdefault(name, module)
+        return module
+
+    if load.__name__ != load_by_name.__name__:
+        cpp_extension.load = load_by_name
+    return importlib.import_module("nvdiffrast.torch")
+
+
 class Theirs(Ours):
     """The same chain of nvdiffrast."""
 
     name = "nvdiffrast"
 
     def __init__(self, scene: Scene) -> None:
-        self.dr = importlib.import_module("nvdiffrast.torch")
+        self.dr = import_nvdiffrast()
         self.scene = scene
         self.context = self.dr.RasterizeCudaContext(device=scene.pos.device)
         self.topology = self.dr.antialias_construct_topology_hash(scene.tri)
@@ -344,7 +361,7 @@ def main() -> None:
     compare = options.compare and device != "cpu"
     if compare:
         try:
-            importlib.import_module("nvdiffrast.torch")
+            import_nvdiffrast()
         except ImportError as error:
             print(f"nvdiffrast cannot be imported: {error}", file=sys.stderr)
             compare = False
