@@ -15,8 +15,9 @@ import torch
 
 from meshwright._warp import wp
 from meshwright.rendering.ops.launch import Argument, Band, Frame, plan
+from meshwright.rendering.ops.warps import add_group
 
-__all__ = ["Sum", "add", "alike", "deterministic", "is_deterministic", "scatter"]
+__all__ = ["Sum", "add", "add_up", "deterministic", "is_deterministic", "scatter"]
 
 ADD = wp.constant(wp.int32(0))
 FIND_PEAK = wp.constant(wp.int32(1))
@@ -58,49 +59,11 @@ class Sum:
     mode: wp.int32
 
 
-@wp.func_native(  # type: ignore[untyped-decorator]
-    """
-#if defined(__CUDA_ARCH__)
-    int same = 0;
-    if (__activemask() == 0xffffffffu) __match_all_sync(0xffffffffu, key, &same);
-    return same != 0;
-#else
-    return false;
-#endif
-"""
-)
-def alike(key: wp.int32) -> wp.bool:
-    """Whether all 32 threads of a CUDA warp are here with the same key: then `add` adds up among them first.
-
-    On a background, in a large triangle or where a texture is magnified, thousands of threads would otherwise queue
-    for one place in memory.
-    """
-    ...
-
-
-@wp.func_native(  # type: ignore[untyped-decorator]
-    """
-#if defined(__CUDA_ARCH__)
-    for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-    if ((threadIdx.x & 31) == 0) atomicAdd(&total.data[index], value);
-#else
-    total.data[index] += value;
-#endif
-"""
-)
-def add_among(total: wp.array[wp.float32], index: wp.int32, value: wp.float32):  # type: ignore[no-untyped-def]
-    """Add what the threads of a warp have, all to the same place."""
-    ...
-
-
 @wp.func  # type: ignore[untyped-decorator]
-def add(to: Sum, index: wp.int32, value: wp.float32, among: wp.bool):  # type: ignore[no-untyped-def]
-    """Add a number to one place of a sum; `among`: the whole warp adds to the same one, see `alike`."""
+def add(to: Sum, index: wp.int32, value: wp.float32):  # type: ignore[no-untyped-def]
+    """Add a number to one place of a sum."""
     if to.mode == ADD:
-        if among:
-            add_among(to.total, index, value)
-        else:
-            wp.atomic_add(to.total, index, value)
+        wp.atomic_add(to.total, index, value)
     elif to.mode == FIND_PEAK:
         size = wp.abs(wp.float64(value))
         # Also catches NaN.
@@ -111,6 +74,19 @@ def add(to: Sum, index: wp.int32, value: wp.float32, among: wp.bool):  # type: i
             wp.atomic_max(to.measure, 0, size)
     else:
         wp.atomic_add(to.fixed, index, wp.int64(wp.rint(wp.float64(value) * to.measure[0])))
+
+
+@wp.func  # type: ignore[untyped-decorator]
+def add_up(  # type: ignore[no-untyped-def]
+    to: Sum, index: wp.int32, value: wp.vec4, count: wp.int32, wide: wp.int32, key: wp.int32, group: wp.vec3i
+):
+    """Add `count` numbers to as many places in a row; `group` is that of `peers(key, ...)`, see `add_group`."""
+    if to.mode == ADD:
+        add_group(to.total, index, value, count, wide, group)
+    elif key >= 0:
+        for k in range(4):
+            if k < count:
+                add(to, index + k, value[k])
 
 
 def scatter(

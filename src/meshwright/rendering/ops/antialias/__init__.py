@@ -8,17 +8,22 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from meshwright.device import map_threads
 from meshwright.rendering.ops.antialias import kernel
 from meshwright.rendering.ops.antialias.topology import build_topology
 from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
-from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels
+from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels, plan
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
 __all__ = ["antialias", "build_topology"]
 
 SILHOUETTE = Program(kernel.silhouette_kernel)
+FIND = Program(kernel.find_kernel)
 BLEND = Program(kernel.blend_kernel)
 GRADIENT = Program(kernel.gradient_kernel)
+
+THREADS = 2**16
+"""On a GPU, so many threads go through the listed pixels: how many those are, only the GPU knows."""
 
 
 def antialias(
@@ -70,6 +75,24 @@ def antialias(
     return out
 
 
+def _over_listed(
+    program: Program, frame: Frame, *arguments: Argument, sums: Callable[[Band | None], Argument] | None = None
+) -> None:
+    """Runs a kernel over the pixels listed by FIND; see `over_pixels`."""
+    size = (frame.height, frame.width)
+    if frame.device.type != "cpu":
+        last = () if sums is None else (sums(None),)
+        program(frame.device, THREADS, 0, THREADS, *size, *arguments, *last)
+        return
+
+    def work(bands: tuple[Band, ...]) -> None:
+        for band in bands:
+            last = () if sums is None else (sums(band),)
+            program(frame.device, 1, band.first, 1, *size, *arguments, *last)
+
+    map_threads(work, plan(frame))
+
+
 class _Antialias(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -86,23 +109,32 @@ class _Antialias(torch.autograd.Function):
         vertices, faces = pos.shape[1], tri.shape[0]
         edges = torch.empty(frame.views * faces, dtype=torch.uint8, device=frame.device)
         over_items(SILHOUETTE, frame.device, len(edges), pos, tri, topology, vertices, faces, edges)
-        numbers = (color.shape[3], vertices, faces, frame.height, frame.width)
-        out = torch.empty_like(color)
-        over_pixels(BLEND, frame, color, rast, pos, tri, edges, *numbers, out)
-        ctx.save_for_backward(color, rast, pos, tri, edges)
+        listed = torch.empty(frame.pixels, dtype=torch.int32, device=frame.device)
+        counts = torch.zeros(frame.views * frame.height, dtype=torch.int32, device=frame.device)
+        over_pixels(FIND, frame, rast, edges, faces, listed, counts)
+        inputs = (listed, counts, color, rast, pos, tri, edges)
+        numbers = (color.shape[3], vertices, faces)
+        out = color.clone()
+        _over_listed(BLEND, frame, *inputs, *numbers, out)
+        ctx.save_for_backward(*inputs)
         ctx.frame, ctx.numbers, ctx.fixed_order = frame, numbers, is_deterministic()
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        color, rast, pos, tri, edges = ctx.saved_tensors
+        inputs = ctx.saved_tensors
+        pos = inputs[4]
         color_wanted, _, pos_wanted = ctx.needs_input_grad[:3]
-        dcolor = torch.empty_like(color) if color_wanted else None
-        inputs = (color, rast, pos, tri, edges, dout.contiguous(), *ctx.numbers, int(pos_wanted), dcolor)
+        dout = dout.contiguous()
+        dcolor = dout.clone() if color_wanted else None
+
+        taken_from = [dcolor]
 
         def run(sums: Callable[[Band | None], Argument]) -> None:
-            over_pixels(GRADIENT, ctx.frame, *inputs, sums=sums)
+            # The deterministic mode runs this twice, and what was taken once must not be taken again.
+            target = taken_from.pop() if taken_from else None
+            _over_listed(GRADIENT, ctx.frame, *inputs, dout, *ctx.numbers, int(pos_wanted), target, sums=sums)
 
         dpos = None
         if pos_wanted:

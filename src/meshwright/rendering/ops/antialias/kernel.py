@@ -5,7 +5,8 @@ another one. Where it ends in a silhouette, the edge crosses the line from the n
 share t of the way. The near surface then covers t of that line: if t > 1/2 it reaches into the other pixel, which takes
 t - 1/2 of the near pixel's colour; if t < 1/2 the other surface shows in the near pixel, which takes 1/2 - t of it.
 
-Each pixel looks at its four neighbours itself, so nothing is written twice and no order matters.
+Few pixels have a silhouette beside them. Those are listed first; each of them then looks at its four neighbours itself,
+so nothing is written twice and no order matters.
 """
 
 # mypy: ignore-errors
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from meshwright._warp import wp
 from meshwright.rendering.ops.scatter import Sum, add
+from meshwright.rendering.ops.warps import load4, next_place, place_of
 
 wp.set_module_options({"enable_backward": False})
 
@@ -50,9 +52,9 @@ def silhouette_kernel(
     offset = (index // faces) * vertices
     corner = tri[index % faces]
     beyond = opposite[index % faces]
-    p0 = pos[offset + corner[0]]
-    p1 = pos[offset + corner[1]]
-    p2 = pos[offset + corner[2]]
+    p0 = load4(pos, offset + corner[0])
+    p1 = load4(pos, offset + corner[1])
+    p2 = load4(pos, offset + corner[2])
     area = triple(p0, p1, p2)
     zero = wp.float64(0.0)
     found = wp.int32(0)
@@ -60,7 +62,7 @@ def silhouette_kernel(
         if beyond[i] < 0:
             found += wp.int32(1) << i
         else:
-            o = pos[offset + beyond[i]]
+            o = load4(pos, offset + beyond[i])
             a = p1
             b = p2
             own = p0
@@ -207,16 +209,19 @@ def neighbour(
     width: wp.int32,
 ) -> Meeting:
     """The meeting of a pixel with one of its neighbours."""
-    column = q % width
-    row = (q // width) % height
-    view = q // width // height
-    if side == 0:
-        return meet(pos, tri, edges, rast, q, q + 1, 0, view * vertices, view * faces, column, row, height, width)
-    if side == 1:
-        return meet(pos, tri, edges, rast, q, q + width, 1, view * vertices, view * faces, column, row, height, width)
-    if side == 2:
-        return meet(pos, tri, edges, rast, q - 1, q, 0, view * vertices, view * faces, column - 1, row, height, width)
-    return meet(pos, tri, edges, rast, q - width, q, 1, view * vertices, view * faces, column, row - 1, height, width)
+    line = q // width
+    view = line // height
+    column = q - line * width
+    row = line - view * height
+    vertical = side & 1
+    if side >= 2:
+        column -= 1 - vertical
+        row -= vertical
+    first = (view * height + row) * width + column
+    second = first + wp.where(vertical == 1, width, 1)
+    return meet(
+        pos, tri, edges, rast, first, second, vertical, view * vertices, view * faces, column, row, height, width
+    )
 
 
 @wp.func
@@ -245,12 +250,53 @@ def beside(q: wp.int32, side: wp.int32, width: wp.int32) -> wp.int32:
     return wp.where(side < 2, q + step, q - step)
 
 
+@wp.func
+def has_silhouette(edges: wp.array[wp.uint8], offset: wp.int32, name: wp.float32) -> wp.bool:
+    """Whether any edge of what a pixel sees is a silhouette."""
+    if name == 0.0:
+        return False
+    return edges[offset + wp.int32(name) - 1] != wp.uint8(0)
+
+
 @wp.kernel
-def blend_kernel(
+def find_kernel(
     # In:
     first: wp.int32,
     last: wp.int32,
     span: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
+    rast: wp.array[wp.float32],  # [N H W 4]
+    edges: wp.array[wp.uint8],  # [N F]
+    faces: wp.int32,
+    # Out:
+    listed: wp.array[wp.int32],  # [N H W], from `first` on
+    counts: wp.array[wp.int32],  # [N H], the one of the first row
+):
+    """List the pixels with a silhouette of their own or of a neighbour that sees another triangle."""
+    place = place_of(wp.tid(), first, last, span, height, width)
+    offset = place.view * faces
+    for q in range(place.first, place.stop):
+        pairs = differing(rast, q, place.row, place.column + q - place.first, height, width)
+        if pairs > 0:
+            name = rast[4 * q + 3]
+            found = has_silhouette(edges, offset, name)
+            for side in range(4):
+                if (pairs >> side) & 1 == 1 and not found:
+                    found = has_silhouette(edges, offset, rast[4 * beside(q, side, width) + 3])
+            if found:
+                listed[first + next_place(counts, first // width)] = q
+
+
+@wp.kernel
+def blend_kernel(
+    # In:
+    first: wp.int32,
+    threads: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
+    listed: wp.array[wp.int32],  # [N H W], see find_kernel
+    counts: wp.array[wp.int32],  # [N H]
     color: wp.array[wp.float32],  # [N H W C]
     rast: wp.array[wp.float32],  # [N H W 4]
     pos: wp.array[wp.vec4],  # [N V]
@@ -259,30 +305,24 @@ def blend_kernel(
     channels: wp.int32,
     vertices: wp.int32,
     faces: wp.int32,
-    height: wp.int32,
-    width: wp.int32,
-    # Out:
-    out: wp.array[wp.float32],  # [N H W C]
+    # In and out:
+    out: wp.array[wp.float32],  # [N H W C], as color before
 ):
-    """Every pixel takes from its neighbours what silhouettes between them let through."""
-    p = first + wp.tid() * span
-    start = p - p % width  # a span never leaves its row
-    row = (p // width) % height
-    for q in range(p, wp.min(p + span, last)):
-        for c in range(channels):
-            out[q * channels + c] = color[q * channels + c]
-        pairs = differing(rast, q, row, q - start, height, width)
-        if pairs > 0:
-            for side in range(4):
-                if (pairs >> side) % 2 == 1:
-                    found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
-                    if found.ok == 1:
-                        share = wp.where(side < 2, weight(found), -weight(found))
-                        if share > 0.0:
-                            to = q * channels
-                            from_ = beside(q, side, width) * channels
-                            for c in range(channels):
-                                out[to + c] = out[to + c] + share * (color[from_ + c] - color[to + c])
+    """Listed pixels take from their neighbours what silhouettes between them let through."""
+    for i in range(wp.tid(), counts[first // width], threads):
+        q = listed[first + i]
+        line = q // width
+        pairs = differing(rast, q, line % height, q - line * width, height, width)
+        for side in range(4):
+            if (pairs >> side) & 1 == 1:
+                found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
+                if found.ok == 1:
+                    share = wp.where(side < 2, weight(found), -weight(found))
+                    if share > 0.0:
+                        to = q * channels
+                        from_ = beside(q, side, width) * channels
+                        for c in range(channels):
+                            out[to + c] = out[to + c] + share * (color[from_ + c] - color[to + c])
 
 
 @wp.func
@@ -306,17 +346,20 @@ def add_vertex(
     w = wp.float64(p[3])
     gx = gx * wp.float64(0.5) * wp.float64(width) / w
     gy = gy * wp.float64(0.5) * wp.float64(height) / w
-    add(dpos, 4 * vertex, wp.float32(gx), False)
-    add(dpos, 4 * vertex + 1, wp.float32(gy), False)
-    add(dpos, 4 * vertex + 3, wp.float32(-(gx * wp.float64(p[0]) + gy * wp.float64(p[1])) / w), False)
+    add(dpos, 4 * vertex, wp.float32(gx))
+    add(dpos, 4 * vertex + 1, wp.float32(gy))
+    add(dpos, 4 * vertex + 3, wp.float32(-(gx * wp.float64(p[0]) + gy * wp.float64(p[1])) / w))
 
 
 @wp.kernel
 def gradient_kernel(
     # In:
     first: wp.int32,
-    last: wp.int32,
-    span: wp.int32,
+    threads: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
+    listed: wp.array[wp.int32],  # [N H W], see find_kernel
+    counts: wp.array[wp.int32],  # [N H]
     color: wp.array[wp.float32],  # [N H W C]
     rast: wp.array[wp.float32],  # [N H W 4]
     pos: wp.array[wp.vec4],  # [N V]
@@ -326,69 +369,45 @@ def gradient_kernel(
     channels: wp.int32,
     vertices: wp.int32,
     faces: wp.int32,
-    height: wp.int32,
-    width: wp.int32,
     pos_wanted: wp.int32,
+    # In and out:
+    dcolor: wp.array[wp.float32],  # [N H W C], as dout before, or null
     # Out:
-    dcolor: wp.array[wp.float32],  # [N H W C] or null
     dpos: Sum,  # [N V 4]
 ):
     """Colours get their share of what was taken, edges the difference of the colours that they part."""
-    p = first + wp.tid() * span
-    start = p - p % width  # a span never leaves its row
-    row = (p // width) % height
-    for q in range(p, wp.min(p + span, last)):
+    for i in range(wp.tid(), counts[first // width], threads):
+        q = listed[first + i]
         to = q * channels
-        if dcolor:
-            for c in range(channels):
-                dcolor[to + c] = dout[to + c]
-        pairs = differing(rast, q, row, q - start, height, width)
-        if pairs > 0:
-            for side in range(4):
-                if (pairs >> side) % 2 == 1:
-                    found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
-                    if found.ok == 1:
-                        from_ = beside(q, side, width) * channels
-                        share = wp.where(side < 2, weight(found), -weight(found))
-                        if dcolor:
-                            if share > 0.0:
-                                for c in range(channels):
-                                    dcolor[to + c] = dcolor[to + c] - share * dout[to + c]
-                            else:
-                                for c in range(channels):
-                                    dcolor[to + c] = dcolor[to + c] - share * dout[from_ + c]
-                        # The pixel to the left or below does it for both.
-                        if side < 2 and pos_wanted == 1 and found.clamped == 0:
-                            taker = wp.where(share > 0.0, to, from_)
-                            total = wp.float64(0.0)
-                            for c in range(channels):
-                                difference = color[to + c] - color[from_ + c]
-                                total += wp.float64(dout[taker + c]) * wp.float64(difference)
-                            step = wp.float64(1.0)
-                            if found.near_first == 0:
-                                total = -total
-                                step = wp.float64(-1.0)
-                            scale = total / (found.q_across - found.p_across)
-                            ga = scale * step
-                            slope = (found.q_along - found.p_along) / (found.q_across - found.p_across)
-                            offset = (q // width // height) * vertices
-                            add_vertex(
-                                dpos,
-                                pos,
-                                offset + found.p,
-                                ga * found.q_across,
-                                -scale * slope * found.q_across,
-                                side,
-                                height,
-                                width,
-                            )
-                            add_vertex(
-                                dpos,
-                                pos,
-                                offset + found.q,
-                                -ga * found.p_across,
-                                scale * slope * found.p_across,
-                                side,
-                                height,
-                                width,
-                            )
+        line = q // width
+        view = line // height
+        pairs = differing(rast, q, line - view * height, q - line * width, height, width)
+        for side in range(4):
+            if (pairs >> side) & 1 == 1:
+                found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
+                if found.ok == 1:
+                    from_ = beside(q, side, width) * channels
+                    share = wp.where(side < 2, weight(found), -weight(found))
+                    taker = wp.where(share > 0.0, to, from_)
+                    if dcolor:
+                        for c in range(channels):
+                            dcolor[to + c] = dcolor[to + c] - share * dout[taker + c]
+                    # The pixel to the left or below does it for both.
+                    if side < 2 and pos_wanted == 1 and found.clamped == 0:
+                        total = wp.float64(0.0)
+                        for c in range(channels):
+                            difference = color[to + c] - color[from_ + c]
+                            total += wp.float64(dout[taker + c]) * wp.float64(difference)
+                        step = wp.float64(1.0)
+                        if found.near_first == 0:
+                            total = -total
+                            step = wp.float64(-1.0)
+                        scale = total / (found.q_across - found.p_across)
+                        along = scale * step
+                        across = scale * (found.q_along - found.p_along) / (found.q_across - found.p_across)
+                        p = view * vertices + found.p
+                        end = view * vertices + found.q
+                        p_across = found.p_across
+                        q_across = found.q_across
+                        add_vertex(dpos, pos, p, along * q_across, -across * q_across, side, height, width)
+                        add_vertex(dpos, pos, end, -along * p_across, across * p_across, side, height, width)

@@ -112,7 +112,7 @@ class _Interpolate(torch.autograd.Function):
         rast_db = None if rast_db is None else rast_db.contiguous()
         channels = attr.shape[-1]
         stride = attr.shape[1] if attr.ndim == 3 and attr.shape[0] > 1 else 0
-        numbers = (channels, len(chosen), stride, frame.height * frame.width)
+        numbers = (channels, len(chosen), stride)
         table = _tables(chosen, channels, frame.device)[0] if chosen else None
         size = (frame.views, frame.height, frame.width)
         out = torch.empty((*size, channels), dtype=torch.float32, device=frame.device)

@@ -72,6 +72,8 @@ def rasterize(
             f"{tri.shape[0]} triangles in {frame.views} views are too many.",
             hint="Triangle numbers are stored as float32, which counts to 2**24 = 16777216; split the mesh.",
         )
+    if not (pos.requires_grad and torch.is_grad_enabled()):
+        return _draw(pos.contiguous(), tri.contiguous(), frame, derivatives)
     rast, rast_db = _Rasterize.apply(pos, tri, frame, derivatives)  # type: ignore[no-untyped-call]
     return rast, rast_db
 
@@ -90,10 +92,9 @@ def rasterize_gradient(
     pos, tri, rast = pos.contiguous(), tri.contiguous(), rast.contiguous()
     drast = None if drast is None else drast.contiguous()
     drast_db = None if drast_db is None else drast_db.contiguous()
-    size = (pos.shape[1], frame.height, frame.width)
 
     def run(sums: Callable[[Band | None], Argument]) -> None:
-        over_pixels(GRADIENT, frame, pos, tri, rast, drast, drast_db, *size, sums=sums)
+        over_pixels(GRADIENT, frame, pos, tri, rast, drast, drast_db, pos.shape[1], sums=sums)
 
     return scatter(run, frame, pos.numel(), shared=False, fixed_order=fixed_order).view(pos.shape)
 
@@ -104,23 +105,7 @@ class _Rasterize(torch.autograd.Function):
         ctx: Any, pos: torch.Tensor, tri: torch.Tensor, frame: Frame, derivatives: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         pos, tri = pos.contiguous(), tri.contiguous()
-        size = (frame.views, frame.height, frame.width)
-        nearest = _nearest(pos, tri, frame)
-        rast = torch.empty((*size, 4), dtype=torch.float32, device=frame.device)
-        rast_db = torch.empty((*size, 4 if derivatives else 0), dtype=torch.float32, device=frame.device)
-        over_pixels(
-            RESOLVE,
-            frame,
-            pos,
-            tri,
-            nearest,
-            pos.shape[1],
-            frame.height,
-            frame.width,
-            int(derivatives),
-            rast,
-            rast_db,
-        )
+        rast, rast_db = _draw(pos, tri, frame, derivatives)
         ctx.save_for_backward(pos, tri, rast)
         ctx.fixed_order = is_deterministic()
         ctx.set_materialize_grads(False)
@@ -138,6 +123,22 @@ class _Rasterize(torch.autograd.Function):
         return rasterize_gradient(pos, tri, rast, drast, drast_db, fixed_order=ctx.fixed_order), None, None, None
 
 
+def _draw(pos: torch.Tensor, tri: torch.Tensor, frame: Frame, derivatives: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rasterize` of contiguous tensors, without gradients."""
+    nearest = _nearest(pos, tri, frame)
+    size = (frame.views, frame.height, frame.width)
+    rast = torch.empty((*size, 4), dtype=torch.float32, device=frame.device)
+    rast_db = torch.empty((*size, 4 if derivatives else 0), dtype=torch.float32, device=frame.device)
+    over_pixels(RESOLVE, frame, pos, tri, nearest, pos.shape[1], int(derivatives), rast, rast_db)
+    return rast, rast_db
+
+
+def _sharing(pixels: int) -> tuple[int, int]:
+    """How many threads of a GPU share a triangle's columns and rows, as powers of two, from its pixels on average."""
+    shift = min(max((2 * pixels).bit_length() - 3, 0), 5)
+    return (shift + 1) // 2, shift // 2
+
+
 def _nearest(pos: torch.Tensor, tri: torch.Tensor, frame: Frame) -> torch.Tensor:
     """The winning bid for each pixel, int64 [N H W + 1]."""
     device, pixels = frame.device, frame.pixels
@@ -150,12 +151,16 @@ def _nearest(pos: torch.Tensor, tri: torch.Tensor, frame: Frame) -> torch.Tensor
 
         def work(bands: tuple[Band, ...]) -> None:
             for band in bands:
-                DEPTH(device, faces, pos, tri, band.view, *size, band.top, band.bottom, 2**31 - 1, 0, nearest, None)
+                rows = (band.top, band.bottom)
+                DEPTH(device, faces, pos, tri, band.view, faces, *size, *rows, 0, 0, 2**31 - 1, 0, nearest, None)
 
         map_threads(work, plan(frame))
     else:
         put_off = torch.empty(frame.views * faces, dtype=torch.int32, device=device)
-        threads = frame.views * faces
-        DEPTH(device, threads, pos, tri, 0, *size, 0, frame.height, LARGE, pixels, nearest, put_off)
+        wide, high = _sharing(frame.height * frame.width // faces)
+        triangles = frame.views * faces
+        threads = -(-triangles // 32) * 32  # whole warps, whose threads work together
+        numbers = (triangles, *size, 0, frame.height, wide, high, LARGE, pixels)
+        DEPTH(device, threads, pos, tri, 0, *numbers, nearest, put_off)
         LARGE_DEPTH(device, LARGE_THREADS, pos, tri, *size, LARGE_THREADS, pixels, put_off, nearest)
     return nearest

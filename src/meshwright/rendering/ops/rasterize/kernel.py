@@ -11,152 +11,105 @@ the camera need no clipping; their pixels with |z/w| > 1 are left out one by one
 from __future__ import annotations
 
 from meshwright._warp import wp
-from meshwright.rendering.ops.scatter import Sum, add, alike
-from meshwright.rendering.projection import image_x
-from meshwright.rendering.rasterize.kernel import EMPTY, Edges, evaluate, side, triangle_edges, widen
+from meshwright.rendering.ops.rasterize.cover import (
+    before_near,
+    bid_within,
+    cover_of,
+    cut_box,
+    is_cut,
+    pixel_box,
+    whole_box,
+)
+from meshwright.rendering.ops.scatter import Sum, add_up
+from meshwright.rendering.ops.warps import (
+    BUSY,
+    Names,
+    Numbers,
+    lend_names,
+    lend_numbers,
+    load4,
+    offset,
+    on_gpu,
+    peers,
+    place_of,
+    store4,
+)
+from meshwright.rendering.rasterize.kernel import EMPTY
 
 wp.set_module_options({"enable_backward": False})
 
-LANES = wp.constant(wp.int32(32))
-"""The fewest threads that share a large triangle."""
 
-
-@wp.func
-def outline(p: wp.vec4) -> wp.vec3:
-    """x, y, w: the homogeneous image point of a corner."""
-    return wp.vec3(p[0], p[1], p[3])
-
-
-@wp.func
-def widen_edge(box: wp.vec4d, p: wp.vec4d, q: wp.vec4d) -> wp.vec4d:
-    """Take in the start of an edge if it lies beyond the near plane z = -w, and where the edge crosses that plane."""
-    zero = wp.float64(0.0)
-    far = wp.float64(4.0)
-    dp = p[2] + p[3]
-    dq = q[2] + q[3]
-    if dp >= zero and p[3] > zero:
-        box = widen(box, p[0] / p[3], p[1] / p[3])
-    if dp >= zero and p[3] <= zero:
-        box = wp.vec4d(-far, -far, far, far)
-    if (dp >= zero) != (dq >= zero):
-        t = dp / (dp - dq)
-        w = p[3] + t * (q[3] - p[3])
-        if w > zero:
-            box = widen(box, (p[0] + t * (q[0] - p[0])) / w, (p[1] + t * (q[1] - p[1])) / w)
-        else:
-            box = wp.vec4d(-far, -far, far, far)
-    return box
-
-
-@wp.func
-def first_centre(x: wp.float64, size: wp.int32) -> wp.int32:
-    """The first pixel whose centre is not before x."""
-    one = wp.float64(1.0)
-    half = wp.float64(0.5)
-    # 1e-6 of the frame takes up the rounding of the divisions; the edge test has the last word.
-    x = wp.clamp(x - wp.float64(1.0e-6), -one, one)
-    return wp.max(wp.int32(wp.ceil((x + one) * half * wp.float64(size) - half)), 0)
-
-
-@wp.func
-def last_centre(x: wp.float64, size: wp.int32) -> wp.int32:
-    """The last pixel whose centre is not beyond x."""
-    one = wp.float64(1.0)
-    half = wp.float64(0.5)
-    x = wp.clamp(x + wp.float64(1.0e-6), -one, one)
-    return wp.min(wp.int32(wp.floor((x + one) * half * wp.float64(size) - half)), size - 1)
-
-
-@wp.func
-def pixel_box(p0: wp.vec4, p1: wp.vec4, p2: wp.vec4, height: wp.int32, width: wp.int32) -> wp.vec4i:
-    """First and last column and row whose centres may lie inside: (x0, y0, x1, y1), empty where x1 < x0 or y1 < y0."""
-    a = wp.vec4d(p0)
-    b = wp.vec4d(p1)
-    c = wp.vec4d(p2)
-    far = wp.float64(1.0e30)
-    box = wp.vec4d(far, far, -far, -far)
-    box = widen_edge(box, a, b)
-    box = widen_edge(box, b, c)
-    box = widen_edge(box, c, a)
-    one = wp.float64(1.0)
-    if box[2] < -one or box[0] > one or box[3] < -one or box[1] > one:
-        return wp.vec4i(0, 0, -1, -1)
-    return wp.vec4i(
-        first_centre(box[0], width),
-        first_centre(box[1], height),
-        last_centre(box[2], width),
-        last_centre(box[3], height),
-    )
-
-
-@wp.func
-def fragment(
-    edges: Edges,
-    z: wp.vec3d,
-    w: wp.vec3d,
-    x: wp.float64,
-    y: wp.float64,
-    face: wp.int32,
-) -> wp.int64:
-    """What a triangle bids for a pixel: depth in the upper half, then the face; EMPTY where it does not cover it."""
-    values = evaluate(edges, x, y)
-    if side(edges, values, 0) and side(edges, values, 1) and side(edges, values, 2):
-        over = wp.dot(values, w)
-        one = wp.float64(1.0)
-        depth = wp.dot(values, z) / over
-        if over > wp.float64(0.0) and depth >= -one and depth <= one:
-            # 31 bits of z/w, evenly spaced: float32 would waste most of its own on the half next to the camera.
-            code = wp.min(wp.int64((depth + one) * wp.float64(1073741824.0)), wp.int64(2147483647))
-            return (code << wp.int64(32)) | wp.int64(face)
-    return EMPTY
-
-
-@wp.kernel
+@wp.kernel(**BUSY)
 def depth_kernel(
     # In:
     pos: wp.array[wp.vec4],  # [N V]
     tri: wp.array[wp.vec3i],  # [F]
-    view: wp.int32,  # of the first thread
+    view: wp.int32,  # of the first triangle
+    triangles: wp.int32,  # of so many views times F
     vertices: wp.int32,
     faces: wp.int32,
     height: wp.int32,
     width: wp.int32,
     top: wp.int32,  # rows from here
     bottom: wp.int32,  # to before here are drawn
+    wide: wp.int32,  # so many threads, 2**wide, share a triangle's columns
+    high: wp.int32,  # and 2**high its rows
     large: wp.int32,  # a triangle with more pixels than this in its box is put off
     counter: wp.int32,  # N H W, the place in `nearest` that counts those down from EMPTY
     # Out:
     nearest: wp.array[wp.int64],  # [N H W + 1], EMPTY before
     put_off: wp.array[wp.int32],  # [N F]
 ):
-    """One thread a triangle and view: bid for every pixel; of each pixel the nearest bid stays."""
+    """One thread prepares a triangle of a view, some together bid for its pixels; of each pixel the nearest bid stays.
+
+    Threads on a GPU that work together each prepare one, then they do all of these one after the other.
+    """
     index = wp.tid()
-    seen = view + index // faces
-    face = index % faces
-    corner = tri[face]
-    p0 = pos[seen * vertices + corner[0]]
-    p1 = pos[seen * vertices + corner[1]]
-    p2 = pos[seen * vertices + corner[2]]
-    box = pixel_box(p0, p1, p2, height, width)
-    y0 = wp.max(box[1], top)
-    y1 = wp.min(box[3], bottom - 1)
-    if box[2] < box[0] or y1 < y0:
-        return
-    if (box[2] - box[0] + 1) * (y1 - y0 + 1) > large:
-        put_off[wp.int32(EMPTY - wp.atomic_sub(nearest, counter, wp.int64(1)))] = index
-        return
-    edges = triangle_edges(outline(p0), outline(p1), outline(p2))
-    if edges.ok == 0:
-        return
-    z = wp.vec3d(wp.float64(p0[2]), wp.float64(p1[2]), wp.float64(p2[2]))
-    w = wp.vec3d(wp.float64(p0[3]), wp.float64(p1[3]), wp.float64(p2[3]))
-    for row in range(y0, y1 + 1):
-        y = image_x(row, height)
-        start = (seen * height + row) * width
-        for column in range(box[0], box[2] + 1):
-            bid = fragment(edges, z, w, image_x(column, width), y, face)
-            if bid != EMPTY:
-                wp.atomic_min(nearest, start + column, bid)
+    numbers = Numbers()
+    names = Names()
+    names[2] = -1  # no columns
+    if index < triangles:
+        seen = wp.int32(wp.uint32(index) // wp.uint32(faces))
+        face = index - seen * faces
+        seen += view
+        corner = tri[face]
+        p0 = load4(pos, seen * vertices + corner[0])
+        p1 = load4(pos, seen * vertices + corner[1])
+        p2 = load4(pos, seen * vertices + corner[2])
+        box = wp.vec4i(0, 0, -1, -1)
+        late = wp.bool(False)
+        if is_cut(p0, p1, p2):
+            if on_gpu():
+                # There are few of them, and what they need would slow down all others.
+                late = wp.max(before_near(p0, p1, p2)) >= 0.0
+            else:
+                box = cut_box(wp.vec4d(p0), wp.vec4d(p1), wp.vec4d(p2), height, width)
+        else:
+            box = whole_box(p0, p1, p2, height, width)
+        y0 = wp.max(box[1], top)
+        y1 = wp.min(box[3], bottom - 1)
+        if late or (box[2] >= box[0] and y1 >= y0):
+            if late or (box[2] - box[0] + 1) * (y1 - y0 + 1) > large:
+                put_off[wp.int32(EMPTY - wp.atomic_sub(nearest, counter, wp.int64(1)))] = index
+            else:
+                cover = cover_of(p0, p1, p2, height, width)
+                if cover.ok == 1:
+                    numbers = cover.numbers
+                    names = Names(box[0], y0, box[2], y1, face, cover.takes, seen)
+    share = wide + high
+    if share > 0:
+        lend_numbers(numbers, 0, True)
+        lend_names(names, 0, True)
+    lane = index & ((1 << share) - 1)
+    column = lane & ((1 << wide) - 1)
+    row = lane >> wide
+    for k in range(1 << share):
+        if share > 0:
+            names = lend_names(names, (index & 31) - lane + k, False)
+        if names[2] >= names[0]:
+            if share > 0:
+                numbers = lend_numbers(numbers, (index & 31) - lane + k, False)
+            bid_within(nearest, numbers, names, height, width, column, row, 1 << wide, 1 << high)
 
 
 @wp.kernel
@@ -174,14 +127,15 @@ def large_kernel(
     # Out:
     nearest: wp.array[wp.int64],  # [N H W + 1]
 ):
-    """What was put off: as many threads a triangle as there are, side by side along the rows of its box."""
+    """What was put off: as many threads a triangle as there are, 32 along each row of its box."""
     count = wp.int32(EMPTY - nearest[counter])
     if count == 0:
         return
-    lanes = wp.max(threads // count, LANES)
+    lanes = wp.max(threads // count // 32, 1) * 32
     groups = threads // lanes
-    lane = wp.tid() % lanes
-    for slot in range(wp.tid() // lanes, wp.where(wp.tid() // lanes < groups, count, 0), groups):
+    group = wp.tid() // lanes
+    lane = wp.tid() - group * lanes
+    for slot in range(group, wp.where(group < groups, count, 0), groups):
         index = put_off[slot]
         seen = index // faces
         face = index % faces
@@ -189,99 +143,89 @@ def large_kernel(
         p0 = pos[seen * vertices + corner[0]]
         p1 = pos[seen * vertices + corner[1]]
         p2 = pos[seen * vertices + corner[2]]
-        edges = triangle_edges(outline(p0), outline(p1), outline(p2))
-        if edges.ok == 1:
+        cover = cover_of(p0, p1, p2, height, width)
+        if cover.ok == 1:
             box = pixel_box(p0, p1, p2, height, width)
-            z = wp.vec3d(wp.float64(p0[2]), wp.float64(p1[2]), wp.float64(p2[2]))
-            w = wp.vec3d(wp.float64(p0[3]), wp.float64(p1[3]), wp.float64(p2[3]))
-            columns = box[2] - box[0] + 1
-            for i in range(lane, columns * (box[3] - box[1] + 1), lanes):
-                row = box[1] + i // columns
-                column = box[0] + i % columns
-                bid = fragment(edges, z, w, image_x(column, width), image_x(row, height), face)
-                if bid != EMPTY:
-                    wp.atomic_min(nearest, (seen * height + row) * width + column, bid)
+            names = Names(box[0], box[1], box[2], box[3], face, cover.takes, seen)
+            bid_within(nearest, cover.numbers, names, height, width, lane & 31, lane >> 5, 32, lanes >> 5)
+
+
+@wp.struct
+class Seen:
+    """A triangle as a pixel sees it: q = (W x - X w, H y - Y w) of each corner, and e_0 = cross(q_1, q_2) and so on."""
+
+    qx: wp.vec3
+    qy: wp.vec3
+    w: wp.vec3
+    e: wp.vec3
 
 
 @wp.func
-def same_until(nearest: wp.array[wp.int64], p: wp.int32, stop: wp.int32, face: wp.int32) -> wp.int32:
-    """The end of the run of pixels with the same winner that begins at p."""
-    q = p + 1
-    while q < stop:
-        if wp.int32(nearest[q] & wp.int64(0xFFFFFFFF)) != face:
-            break
-        q += 1
-    return q
+def seen_from(
+    p0: wp.vec4, p1: wp.vec4, p2: wp.vec4, row: wp.int32, column: wp.int32, height: wp.int32, width: wp.int32
+) -> Seen:
+    """Corners relative to a pixel's centre: the differences are small, so float32 holds them well."""
+    x = wp.float32(2 * column + 1 - width)
+    y = wp.float32(2 * row + 1 - height)
+    wide = wp.float32(width)
+    high = wp.float32(height)
+    seen = Seen()
+    seen.qx = wp.vec3(offset(p0[0], p0[3], wide, x), offset(p1[0], p1[3], wide, x), offset(p2[0], p2[3], wide, x))
+    seen.qy = wp.vec3(offset(p0[1], p0[3], high, y), offset(p1[1], p1[3], high, y), offset(p2[1], p2[3], high, y))
+    seen.w = wp.vec3(p0[3], p1[3], p2[3])
+    seen.e = wp.cross(seen.qx, seen.qy)
+    return seen
 
 
-@wp.kernel
+@wp.kernel(launch_bounds=(256, 6))
 def resolve_kernel(
     # In:
     first: wp.int32,
     last: wp.int32,
     span: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
     pos: wp.array[wp.vec4],  # [N V]
     tri: wp.array[wp.vec3i],  # [F]
     nearest: wp.array[wp.int64],  # [N H W + 1]
     vertices: wp.int32,
-    height: wp.int32,
-    width: wp.int32,
     derivatives: wp.int32,  # 0: leave rast_db alone
     # Out:
     rast: wp.array[wp.vec4],  # [N H W], u, v, z/w, face + 1
     rast_db: wp.array[wp.vec4],  # [N H W], du/dX, du/dY, dv/dX, dv/dY, X and Y in pixels
 ):
-    """What is seen through each pixel centre. Neighbours that see the same triangle share its edges."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    while p < stop:
-        key = nearest[p]
-        face = wp.int32(key & wp.int64(0xFFFFFFFF))
-        end = same_until(nearest, p, stop, face)
-        if key == EMPTY:
-            for q in range(p, end):
-                rast[q] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-            if derivatives == 1:
-                for q in range(p, end):
-                    rast_db[q] = wp.vec4(0.0, 0.0, 0.0, 0.0)
-        else:
-            row = (p // width) % height
-            offset = (p // width // height) * vertices
+    """What is seen through each pixel centre."""
+    place = place_of(wp.tid(), first, last, span, height, width)
+    for q in range(place.first, place.stop):
+        key = nearest[q]
+        seen_here = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        changes = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        if key != EMPTY:
+            face = wp.int32(key & wp.int64(0xFFFFFFFF))
             corner = tri[face]
-            p0 = pos[offset + corner[0]]
-            p1 = pos[offset + corner[1]]
-            p2 = pos[offset + corner[2]]
-            edges = triangle_edges(outline(p0), outline(p1), outline(p2))
-            z = wp.vec3d(wp.float64(p0[2]), wp.float64(p1[2]), wp.float64(p2[2]))
-            w = wp.vec3d(wp.float64(p0[3]), wp.float64(p1[3]), wp.float64(p2[3]))
-            sum_a = edges.a[0] + edges.a[1] + edges.a[2]
-            sum_b = edges.b[0] + edges.b[1] + edges.b[2]
-            y = image_x(row, height)
-            for q in range(p, end):
-                e = evaluate(edges, image_x(q % width, width), y)
-                scale = wp.float64(1.0) / (e[0] + e[1] + e[2])
-                u = e[0] * scale
-                v = e[1] * scale
-                depth = wp.dot(e, z) / wp.dot(e, w)
-                rast[q] = wp.vec4(wp.float32(u), wp.float32(v), wp.float32(depth), wp.float32(face + 1))
-                if derivatives == 1:
-                    sx = scale * wp.float64(2.0) / wp.float64(width)
-                    sy = scale * wp.float64(2.0) / wp.float64(height)
-                    rast_db[q] = wp.vec4(
-                        wp.float32((edges.a[0] - u * sum_a) * sx),
-                        wp.float32((edges.b[0] - u * sum_b) * sy),
-                        wp.float32((edges.a[1] - v * sum_a) * sx),
-                        wp.float32((edges.b[1] - v * sum_b) * sy),
-                    )
-        p = end
-
-
-@wp.func
-def add_corner(dpos: Sum, vertex: wp.int32, value: wp.vec3d, among: wp.bool):
-    """Add to the gradient of a corner's x, y and w; z has none."""
-    add(dpos, 4 * vertex, wp.float32(value[0]), among)
-    add(dpos, 4 * vertex + 1, wp.float32(value[1]), among)
-    add(dpos, 4 * vertex + 3, wp.float32(value[2]), among)
+            p0 = load4(pos, place.view * vertices + corner[0])
+            p1 = load4(pos, place.view * vertices + corner[1])
+            p2 = load4(pos, place.view * vertices + corner[2])
+            seen = seen_from(p0, p1, p2, place.row, place.column + q - place.first, height, width)
+            e = seen.e
+            depth = wp.float32(wp.int32(key >> wp.int64(32)) - 1073741824) / 1073741824.0
+            scale = 1.0 / (e[0] + e[1] + e[2])
+            # Not below 0, where a centre on an edge is rounded.
+            u = wp.clamp(e[0] * scale, 0.0, 1.0)
+            v = wp.clamp(e[1] * scale, 0.0, 1.0)
+            seen_here = wp.vec4(u, v, depth, wp.float32(face + 1))
+            if derivatives == 1:
+                a = wp.cross(seen.qy, seen.w)  # d e_i / dX
+                b = wp.cross(seen.w, seen.qx)  # d e_i / dY
+                sum_a = a[0] + a[1] + a[2]
+                sum_b = b[0] + b[1] + b[2]
+                # A step to the next pixel is one of 2 in X and in Y.
+                changes = (2.0 * scale) * wp.vec4(
+                    a[0] - u * sum_a, b[0] - u * sum_b, a[1] - v * sum_a, b[1] - v * sum_b
+                )
+        store4(rast, q, seen_here)
+        if derivatives == 1:
+            store4(rast_db, q, changes)
 
 
 @wp.func
@@ -290,97 +234,81 @@ def is_zero(a: wp.vec4, b: wp.vec4) -> wp.bool:
     return a[0] == 0.0 and a[1] == 0.0 and b[0] == 0.0 and b[1] == 0.0 and b[2] == 0.0 and b[3] == 0.0
 
 
-@wp.kernel
+@wp.kernel(**BUSY)
 def gradient_kernel(
     # In:
     first: wp.int32,
     last: wp.int32,
     span: wp.int32,
+    height: wp.int32,
+    width: wp.int32,
     pos: wp.array[wp.vec4],  # [N V]
     tri: wp.array[wp.vec3i],  # [F]
     rast: wp.array[wp.vec4],  # [N H W]
     drast: wp.array[wp.vec4],  # [N H W] or null
     drast_db: wp.array[wp.vec4],  # [N H W] or null
     vertices: wp.int32,
-    height: wp.int32,
-    width: wp.int32,
     # Out:
     dpos: Sum,  # [N V 4]
 ):
     """From u, v and their derivatives back to the corners."""
-    p = first + wp.tid() * span
-    stop = wp.min(p + span, last)
-    zero = wp.float64(0.0)
-    sx = wp.float64(2.0) / wp.float64(width)
-    sy = wp.float64(2.0) / wp.float64(height)
-    while p < stop:
-        name = rast[p][3]
-        end = p + 1
-        while end < stop:
-            if rast[end][3] != name:
-                break
-            end += 1
+    place = place_of(wp.tid(), first, last, span, height, width)
+    start = place.view * vertices
+    wide = wp.float32(width)
+    high = wp.float32(height)
+    y = wp.float32(2 * place.row + 1 - height)
+    for q in range(place.first, place.stop):
+        name = rast[q][3]
+        du = wp.vec4(0.0, 0.0, 0.0, 0.0)
+        dd = wp.vec4(0.0, 0.0, 0.0, 0.0)
         if name > 0.0:
-            offset = (p // width // height) * vertices
+            if drast:
+                du = load4(drast, q)
+            if drast_db:
+                dd = load4(drast_db, q)
+        if not is_zero(du, dd):
             corner = tri[wp.int32(name) - 1]
-            h0 = outline(pos[offset + corner[0]])
-            h1 = outline(pos[offset + corner[1]])
-            h2 = outline(pos[offset + corner[2]])
-            edges = triangle_edges(h0, h1, h2)
-            y = image_x((p // width) % height, height)
-            sum_a = edges.a[0] + edges.a[1] + edges.a[2]
-            sum_b = edges.b[0] + edges.b[1] + edges.b[2]
-            # Gradients of the coefficients of e_i = a_i x + b_i y + c_i.
-            da = wp.vec3d(zero, zero, zero)
-            db = wp.vec3d(zero, zero, zero)
-            dc = wp.vec3d(zero, zero, zero)
-            for q in range(p, end):
-                du = wp.vec4(0.0, 0.0, 0.0, 0.0)
-                dd = wp.vec4(0.0, 0.0, 0.0, 0.0)
-                if drast:
-                    du = drast[q]
-                if drast_db:
-                    dd = drast_db[q]
-                if not is_zero(du, dd):
-                    x = image_x(q % width, width)
-                    e = evaluate(edges, x, y)
-                    scale = wp.float64(1.0) / (e[0] + e[1] + e[2])
-                    u = e[0] * scale
-                    v = e[1] * scale
-                    hux = wp.float64(dd[0]) * sx * scale
-                    huy = wp.float64(dd[1]) * sy * scale
-                    hvx = wp.float64(dd[2]) * sx * scale
-                    hvy = wp.float64(dd[3]) * sy * scale
-                    # du/dX = (a_0 - u sum_a) / S and so on: what u, v and S weigh in them.
-                    gu = wp.float64(du[0]) - hux * sum_a - huy * sum_b
-                    gv = wp.float64(du[1]) - hvx * sum_a - hvy * sum_b
-                    gs = (
-                        hux * (edges.a[0] - u * sum_a)
-                        + huy * (edges.b[0] - u * sum_b)
-                        + hvx * (edges.a[1] - v * sum_a)
-                        + hvy * (edges.b[1] - v * sum_b)
-                        + gu * u
-                        + gv * v
-                    ) * scale
-                    de = wp.vec3d(gu * scale - gs, gv * scale - gs, -gs)
-                    tx = hux * u + hvx * v
-                    ty = huy * u + hvy * v
-                    da += de * x + wp.vec3d(hux - tx, hvx - tx, -tx)
-                    db += de * y + wp.vec3d(huy - ty, hvy - ty, -ty)
-                    dc += de
-            # The lines are cross products of the corners, up to the sign that triangle_edges chose.
-            p0 = wp.vec3d(h0)
-            p1 = wp.vec3d(h1)
-            p2 = wp.vec3d(h2)
-            if wp.dot(p0, wp.cross(p1, p2)) < zero:
-                da = -da
-                db = -db
-                dc = -dc
-            l0 = wp.vec3d(da[0], db[0], dc[0])
-            l1 = wp.vec3d(da[1], db[1], dc[1])
-            l2 = wp.vec3d(da[2], db[2], dc[2])
-            among = alike(wp.int32(name)) and alike(offset)
-            add_corner(dpos, offset + corner[0], wp.cross(l1, p2) + wp.cross(p1, l2), among)
-            add_corner(dpos, offset + corner[1], wp.cross(l2, p0) + wp.cross(p2, l0), among)
-            add_corner(dpos, offset + corner[2], wp.cross(l0, p1) + wp.cross(p0, l1), among)
-        p = end
+            p0 = load4(pos, start + corner[0])
+            p1 = load4(pos, start + corner[1])
+            p2 = load4(pos, start + corner[2])
+            column = place.column + q - place.first
+            seen = seen_from(p0, p1, p2, place.row, column, height, width)
+            scale = 1.0 / (seen.e[0] + seen.e[1] + seen.e[2])
+            u = seen.e[0] * scale
+            v = seen.e[1] * scale
+            a = wp.cross(seen.qy, seen.w)  # d e_i / dX
+            b = wp.cross(seen.w, seen.qx)  # d e_i / dY
+            sum_a = a[0] + a[1] + a[2]
+            sum_b = b[0] + b[1] + b[2]
+            hux = 2.0 * dd[0] * scale
+            huy = 2.0 * dd[1] * scale
+            hvx = 2.0 * dd[2] * scale
+            hvy = 2.0 * dd[3] * scale
+            # du/dX = 2 (a_0 - u sum_a) / S and so on: what u, v and S weigh in them.
+            gu = du[0] - hux * sum_a - huy * sum_b
+            gv = du[1] - hvx * sum_a - hvy * sum_b
+            gs = (
+                hux * (a[0] - u * sum_a)
+                + huy * (b[0] - u * sum_b)
+                + hvx * (a[1] - v * sum_a)
+                + hvy * (b[1] - v * sum_b)
+                + gu * u
+                + gv * v
+            )
+            tx = hux * u + hvx * v
+            ty = huy * u + hvy * v
+            # Gradients of e, a and b, and from them those of q and w.
+            de = scale * wp.vec3(gu - gs, gv - gs, -gs)
+            da = wp.vec3(hux - tx, hvx - tx, -tx)
+            db = wp.vec3(huy - ty, hvy - ty, -ty)
+            dqx = wp.cross(seen.qy, de) + wp.cross(db, seen.w)
+            dqy = wp.cross(de, seen.qx) + wp.cross(seen.w, da)
+            dw = wp.cross(da, seen.qy) + wp.cross(seen.qx, db)
+            x = wp.float32(2 * column + 1 - width)
+            dw = dw - (x * dqx + y * dqy)
+            # A tile lies in one view: all of its pixels with this name see the same corners.
+            key = wp.int32(name)
+            group = peers(key, -1)
+            for i in range(3):
+                value = wp.vec4(wide * dqx[i], high * dqy[i], 0.0, dw[i])
+                add_up(dpos, 4 * (start + corner[i]), value, 4, 4, key, group)

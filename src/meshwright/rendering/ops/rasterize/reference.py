@@ -37,7 +37,7 @@ def rasterize_reference(pos: Array, tri: Array, resolution: tuple[int, int]) -> 
             depth = np.where(inside, e @ corners[:, 2] / np.where(inside, e @ corners[:, 3], 1), np.inf)
             # Compared in steps of 2**-30, as the kernel does; the first of equals stays.
             wins = inside & (np.abs(depth) <= 1)
-            code = np.floor((np.where(wins, depth, 0) + 1) * 2**30)
+            code = np.rint((np.where(wins, depth, 0) + 1) * 2**30)
             wins &= code < nearest
             nearest[wins] = code[wins]
             u, v = e[..., 0] / total, e[..., 1] / total

@@ -13,7 +13,7 @@ from meshwright.rendering.ops.checks import check_floats, fault
 from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, unrolled
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 from meshwright.rendering.ops.texture import kernel
-from meshwright.rendering.ops.texture.mips import MipStack, build_mips, unfold
+from meshwright.rendering.ops.texture.mips import MipStack, Spread, build_mips, unfold
 
 __all__ = ["MipStack", "build_mips", "texture"]
 
@@ -117,12 +117,14 @@ class _Texture(torch.autograd.Function):
         values = tex.contiguous() if pyramid is None else pyramid[0].values
         texels, highest = (rows * columns, 0) if pyramid is None else (pyramid[0].texels, pyramid[1])
         stride = texels if tex.shape[0] > 1 else 0
-        numbers = (channels, rows, columns, stride, frame.height * frame.width, highest, mode, boundary)
+        numbers = (channels, rows, columns, stride, highest, mode, boundary)
         out = torch.empty((*uv.shape[:3], channels), dtype=torch.float32, device=frame.device)
         over_pixels(SAMPLE(channels), frame, values, uv, uv_da, *numbers, out)
         ctx.save_for_backward(values, uv, uv_da)
-        ctx.frame, ctx.numbers, ctx.shape = frame, numbers, tex.shape
-        ctx.levels = None if pyramid is None else pyramid[0].levels
+        ctx.frame, ctx.numbers, ctx.boundary = frame, numbers, boundary
+        levels = 0 if pyramid is None else pyramid[0].levels
+        spare = mode != FILTERS["nearest"]
+        ctx.spread = Spread.of(tuple(tex.shape), texels, levels, gpu=frame.device.type != "cpu", spare=spare)
         ctx.fixed_order = is_deterministic()
         return out
 
@@ -133,15 +135,17 @@ class _Texture(torch.autograd.Function):
         texture_wanted, uv_wanted, da_wanted = ctx.needs_input_grad[:3]
         duv = torch.empty_like(uv) if uv_wanted else None
         duv_da = torch.empty_like(uv_da) if da_wanted else None
-        inputs = (values, uv, uv_da, dout.contiguous(), *ctx.numbers, int(texture_wanted), duv, duv_da)
+        how = ctx.spread
+        storage = (how.pitch, how.slots, how.shape[0] * how.texels, int(texture_wanted))
+        inputs = (values, uv, uv_da, dout.contiguous(), *ctx.numbers, *storage, duv, duv_da)
 
         def run(sums: Callable[[Band | None], Argument]) -> None:
-            over_pixels(GRADIENT(ctx.shape[3]), ctx.frame, *inputs, sums=sums)
+            over_pixels(GRADIENT(how.shape[3]), ctx.frame, *inputs, sums=sums)
 
         dtex = None
         if texture_wanted:
-            total = scatter(run, ctx.frame, values.numel(), shared=ctx.shape[0] == 1, fixed_order=ctx.fixed_order)
-            dtex = total.view(ctx.shape) if ctx.levels is None else unfold(total, ctx.shape, ctx.levels)
+            total = scatter(run, ctx.frame, how.length, shared=how.shape[0] == 1, fixed_order=ctx.fixed_order)
+            dtex = unfold(total, how, ctx.boundary)
         else:
             run(lambda _: (None, None, None, 0))
         return dtex, duv, duv_da, None, None, None, None

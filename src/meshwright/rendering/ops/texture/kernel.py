@@ -9,7 +9,8 @@ A pyramid holds all its levels one after the other, each half the size of the on
 from __future__ import annotations
 
 from meshwright._warp import wp
-from meshwright.rendering.ops.scatter import Sum, add, alike
+from meshwright.rendering.ops.scatter import Sum, add_up
+from meshwright.rendering.ops.warps import BUSY, load4, load_some, peers, place_of, store4
 
 wp.set_module_options({"enable_backward": False})
 
@@ -102,7 +103,7 @@ def nearest(coordinate: wp.float32, size: wp.int32, boundary: wp.int32) -> wp.in
 class Square:
     """The four texels of a bilinear look-up (lower left, lower right, upper left, upper right) and their weights."""
 
-    index: wp.vec4i  # of the first channel
+    index: wp.vec4i  # in texels
     weights: wp.vec4
     u_slopes: wp.vec4  # d weights / du
     v_slopes: wp.vec4
@@ -115,7 +116,6 @@ def square(
     start: wp.int32,
     height: wp.int32,
     width: wp.int32,
-    channels: wp.int32,
     boundary: wp.int32,
 ) -> Square:
     """What a bilinear look-up reads at one level of the pyramid."""
@@ -127,7 +127,7 @@ def square(
     low = base + v.before * columns
     high = base + v.after * columns
     result = Square()
-    result.index = wp.vec4i(low + h.before, low + h.after, high + h.before, high + h.after) * channels
+    result.index = wp.vec4i(low + h.before, low + h.after, high + h.before, high + h.after)
     result.weights = products(h.weights, v.weights)
     result.u_slopes = products(h.slopes, v.weights)
     result.v_slopes = products(h.weights, v.slopes)
@@ -141,10 +141,13 @@ def products(h: wp.vec2, v: wp.vec2) -> wp.vec4:
 
 
 @wp.func
-def texels(pyramid: wp.array[wp.float32], at: Square, c: wp.int32) -> wp.vec4:
+def texels(pyramid: wp.array[wp.float32], at: Square, channels: wp.int32, c: wp.int32) -> wp.vec4:
     """One channel of the four texels."""
     return wp.vec4(
-        pyramid[at.index[0] + c], pyramid[at.index[1] + c], pyramid[at.index[2] + c], pyramid[at.index[3] + c]
+        pyramid[at.index[0] * channels + c],
+        pyramid[at.index[1] * channels + c],
+        pyramid[at.index[2] * channels + c],
+        pyramid[at.index[3] * channels + c],
     )
 
 
@@ -216,33 +219,49 @@ def level_for(da: wp.vec4, height: wp.int32, width: wp.int32, highest: wp.int32,
 
 
 @wp.func
-def nearest_texel(
-    uv: wp.vec2, start: wp.int32, height: wp.int32, width: wp.int32, channels: wp.int32, boundary: wp.int32
-) -> wp.int32:
-    """The first channel of the texel that a point falls in; -1 beyond a border of zeros."""
+def nearest_texel(uv: wp.vec2, start: wp.int32, height: wp.int32, width: wp.int32, boundary: wp.int32) -> wp.int32:
+    """The texel that a point falls in; -1 beyond a border of zeros."""
     x = nearest(uv[0], width, boundary)
     y = nearest(uv[1], height, boundary)
-    return wp.where(x < 0 or y < 0, -1, (start + y * width + x) * channels)
+    return wp.where(x < 0 or y < 0, -1, start + y * width + x)
 
 
 @wp.func
-def spread(dpyramid: Sum, at: Square, c: wp.int32, g: wp.float32, among: wp.bool):
-    """Add to the four texels of a bilinear look-up."""
-    add(dpyramid, at.index[0] + c, g * at.weights[0], among)
-    add(dpyramid, at.index[1] + c, g * at.weights[1], among)
-    add(dpyramid, at.index[2] + c, g * at.weights[2], among)
-    add(dpyramid, at.index[3] + c, g * at.weights[3], among)
+def is_blank(at: wp.vec2, da: wp.vec4) -> wp.bool:
+    """A pixel of the background, most likely: they all look up the same place."""
+    return wp.dot(at, at) + wp.dot(da, da) == 0.0
 
 
-def make_sample_kernel(width: int) -> wp.Kernel:
-    """One look-up a pixel. Channels come `width` at a time, so that the compiler can unroll them."""
+@wp.func
+def spread(
+    dpyramid: Sum,
+    at: Square,
+    pitch: wp.int32,  # places for each texel
+    c: wp.int32,
+    value: wp.vec4,
+    count: wp.int32,
+    wide: wp.int32,
+    key: wp.int32,
+    group: wp.vec3i,
+):
+    """Add `count` channels from c on to the four texels of a bilinear look-up."""
+    add_up(dpyramid, at.index[0] * pitch + c, at.weights[0] * value, count, wide, key, group)
+    add_up(dpyramid, at.index[1] * pitch + c, at.weights[1] * value, count, wide, key, group)
+    add_up(dpyramid, at.index[2] * pitch + c, at.weights[2] * value, count, wide, key, group)
+    add_up(dpyramid, at.index[3] * pitch + c, at.weights[3] * value, count, wide, key, group)
 
-    @wp.kernel(enable_backward=False, module="unique")
+
+def make_sample_kernel(group: int) -> wp.Kernel:
+    """One look-up a pixel. Channels come `group` at a time, so that the compiler can unroll them."""
+
+    @wp.kernel(enable_backward=False, module="unique", **BUSY)
     def sample_kernel(
         # In:
         first: wp.int32,
         last: wp.int32,
         span: wp.int32,
+        height: wp.int32,
+        width: wp.int32,
         pyramid: wp.array[wp.float32],  # [1 or N, T C]
         uv: wp.array[wp.vec2],  # [N H W]
         uv_da: wp.array[wp.vec4],  # [N H W] or null
@@ -250,67 +269,68 @@ def make_sample_kernel(width: int) -> wp.Kernel:
         rows: wp.int32,  # of level 0
         columns: wp.int32,
         stride: wp.int32,  # T, or 0 where all views share the texture
-        pixels: wp.int32,  # H W
         highest: wp.int32,  # level
         mode: wp.int32,
         boundary: wp.int32,
         # Out:
         out: wp.array[wp.float32],  # [N H W C]
     ):
-        p = first + wp.tid() * span
-        start = (p // pixels) * stride  # a span never leaves its row
-        was_blank = wp.int32(0)
-        for q in range(p, wp.min(p + span, last)):
+        place = place_of(wp.tid(), first, last, span, height, width)
+        start = place.view * stride
+        was_blank = wp.bool(False)
+        for q in range(place.first, place.stop):
             at = uv[q]
             to = q * channels
             da = wp.vec4(0.0, 0.0, 0.0, 0.0)
             if uv_da:
-                da = uv_da[q]
-            blank = wp.where(wp.dot(at, at) + wp.dot(da, da) == 0.0, 1, 0)
-            if blank * was_blank == 1:
-                # The background, where all look-ups are the same one.
+                da = load4(uv_da, q)
+            blank = is_blank(at, da)
+            if blank and was_blank:
                 for c in range(channels):
                     out[to + c] = out[to + c - channels]
             elif mode == NEAREST:
-                texel = nearest_texel(at, start, rows, columns, channels, boundary)
+                texel = nearest_texel(at, start, rows, columns, boundary)
                 for c in range(channels):
                     if texel < 0:
                         out[to + c] = 0.0
                     else:
-                        out[to + c] = pyramid[texel + c]
+                        out[to + c] = pyramid[texel * channels + c]
             else:
                 level = wp.float32(0.0)
                 if mode != LINEAR:
                     level = level_for(da, rows, columns, highest, mode)
                 lower = wp.int32(level)
                 share = level - wp.float32(lower)
-                fine = square(at, lower, start, rows, columns, channels, boundary)
+                fine = square(at, lower, start, rows, columns, boundary)
                 if share > 0.0:
-                    coarse = square(at, lower + 1, start, rows, columns, channels, boundary)
-                    for c0 in range(0, channels, width):
-                        for k in range(width):
+                    coarse = square(at, lower + 1, start, rows, columns, boundary)
+                    for c0 in range(0, channels, group):
+                        for k in range(group):
                             c = c0 + k
-                            value = wp.dot(fine.weights, texels(pyramid, fine, c))
-                            other = wp.dot(coarse.weights, texels(pyramid, coarse, c))
+                            value = wp.dot(fine.weights, texels(pyramid, fine, channels, c))
+                            other = wp.dot(coarse.weights, texels(pyramid, coarse, channels, c))
                             out[to + c] = value + share * (other - value)
                 else:
-                    for c0 in range(0, channels, width):
-                        for k in range(width):
-                            out[to + c0 + k] = wp.dot(fine.weights, texels(pyramid, fine, c0 + k))
+                    for c0 in range(0, channels, group):
+                        for k in range(group):
+                            out[to + c0 + k] = wp.dot(fine.weights, texels(pyramid, fine, channels, c0 + k))
             was_blank = blank
 
     return sample_kernel
 
 
-def make_gradient_kernel(width: int) -> wp.Kernel:
-    """From the pictures back to texels, coordinates and their derivatives."""
+def make_gradient_kernel(group: int) -> wp.Kernel:
+    """From the pictures back to texels, coordinates and their derivatives, `group` channels at a time."""
+    at_once = group if group in (2, 4) else 1
 
-    @wp.kernel(enable_backward=False, module="unique")
+    @wp.kernel(enable_backward=False, module="unique", launch_bounds=(256, 3))
     def gradient_kernel(
         # In:
         first: wp.int32,
         last: wp.int32,
         span: wp.int32,
+        height: wp.int32,
+        width: wp.int32,
         pyramid: wp.array[wp.float32],  # [1 or N, T C]
         uv: wp.array[wp.vec2],  # [N H W]
         uv_da: wp.array[wp.vec4],  # [N H W] or null
@@ -319,23 +339,26 @@ def make_gradient_kernel(width: int) -> wp.Kernel:
         rows: wp.int32,  # of level 0
         columns: wp.int32,
         stride: wp.int32,  # T, or 0 where all views share the texture
-        pixels: wp.int32,  # H W
         highest: wp.int32,  # level
         mode: wp.int32,
         boundary: wp.int32,
+        pitch: wp.int32,  # places for each texel in dpyramid, C or more
+        slots: wp.int32,  # S, a power of two, or 0
+        end: wp.int32,  # 1 or N T
         texture_wanted: wp.int32,
         # Out:
         duv: wp.array[wp.vec2],  # [N H W] or null
         duv_da: wp.array[wp.vec4],  # [N H W] or null
-        dpyramid: Sum,  # as pyramid
+        dpyramid: Sum,  # [1 or N, T pitch], then [1 or N, S pitch] for what the background adds
     ):
-        p = first + wp.tid() * span
-        start = (p // pixels) * stride  # a span never leaves its row
-        for q in range(p, wp.min(p + span, last)):
+        place = place_of(wp.tid(), first, last, span, height, width)
+        start = place.view * stride
+        wide = wp.where(pitch == 4 and group == 3, 4, at_once)
+        for q in range(place.first, place.stop):
             source = q * channels
             some = wp.int32(0)
-            for c0 in range(0, channels, width):
-                for k in range(width):
+            for c0 in range(0, channels, group):
+                for k in range(group):
                     if dout[source + c0 + k] != 0.0:
                         some = wp.int32(1)
             gu = wp.float32(0.0)
@@ -344,55 +367,82 @@ def make_gradient_kernel(width: int) -> wp.Kernel:
             if some == 1:
                 at = uv[q]
                 if mode == NEAREST:
-                    texel = nearest_texel(at, start, rows, columns, channels, boundary)
-                    if texture_wanted == 1 and texel >= 0:
-                        among = alike(texel)
-                        for c in range(channels):
-                            add(dpyramid, texel + c, dout[source + c], among)
+                    texel = nearest_texel(at, start, rows, columns, boundary)
+                    key = wp.where(texture_wanted == 1, texel, -1)
+                    among = peers(key, -1)
+                    for c0 in range(0, channels, group):
+                        value = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                        for k in range(group):
+                            value[k] = dout[source + c0 + k]
+                        add_up(dpyramid, texel * pitch + c0, value, group, wide, key, among)
                 else:
+                    da = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                    if uv_da:
+                        da = load4(uv_da, q)
                     level = wp.float32(0.0)
                     if mode != LINEAR:
-                        level = level_for(uv_da[q], rows, columns, highest, mode)
+                        level = level_for(da, rows, columns, highest, mode)
                     lower = wp.int32(level)
                     share = level - wp.float32(lower)
-                    fine = square(at, lower, start, rows, columns, channels, boundary)
-                    # Asked within each branch: to add among them, all threads of a warp must be in the same one.
+                    fine = square(at, lower, start, rows, columns, boundary)
+                    # Among them, threads that are in the same branch add up what goes to the same texels.
+                    if texture_wanted == 1:
+                        if slots > 0 and is_blank(at, da):
+                            # All pixels of a background would queue for four texels.
+                            slot = end + wp.where(stride > 0, place.view * slots, 0) + ((wp.tid() >> 5) & (slots - 1))
+                            among = peers(slot, -1)
+                            for c0 in range(0, channels, group):
+                                value = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                                for k in range(group):
+                                    value[k] = dout[source + c0 + k]
+                                add_up(dpyramid, slot * pitch + c0, value, group, wide, slot, among)
+                        else:
+                            # Before a border of zeros, squares may differ in their last texel only.
+                            key = fine.index[0]
+                            among = wp.vec3i(0, 1073741824, 0)
+                            if share == 0.0:
+                                among = peers(key, wp.where(boundary == ZERO, fine.index[3], -1))
+                            for c0 in range(0, channels, group):
+                                value = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                                for k in range(group):
+                                    value[k] = dout[source + c0 + k] * (1.0 - share)
+                                spread(dpyramid, fine, pitch, c0, value, group, wide, key, among)
                     if share > 0.0:
-                        coarse = square(at, lower + 1, start, rows, columns, channels, boundary)
-                        among_fine = alike(fine.index[0]) and alike(fine.index[3])
-                        among_coarse = alike(coarse.index[0]) and alike(coarse.index[3])
+                        coarse = square(at, lower + 1, start, rows, columns, boundary)
                         glevel = wp.float32(0.0)
-                        for c0 in range(0, channels, width):
-                            for k in range(width):
+                        for c0 in range(0, channels, group):
+                            for k in range(group):
                                 c = c0 + k
                                 g = dout[source + c]
+                                t0 = texels(pyramid, fine, channels, c)
+                                t1 = texels(pyramid, coarse, channels, c)
                                 g1 = g * share
                                 g0 = g - g1
-                                t0 = texels(pyramid, fine, c)
-                                t1 = texels(pyramid, coarse, c)
                                 gu += g0 * wp.dot(fine.u_slopes, t0) + g1 * wp.dot(coarse.u_slopes, t1)
                                 gv += g0 * wp.dot(fine.v_slopes, t0) + g1 * wp.dot(coarse.v_slopes, t1)
                                 glevel += g * (wp.dot(coarse.weights, t1) - wp.dot(fine.weights, t0))
-                                if texture_wanted == 1:
-                                    spread(dpyramid, fine, c, g0, among_fine)
-                                    spread(dpyramid, coarse, c, g1, among_coarse)
                         if duv_da:
-                            slope = level_slope(uv_da[q], rows, columns) * glevel
+                            slope = level_slope(da, rows, columns) * glevel
+                        if texture_wanted == 1:
+                            key = coarse.index[0]
+                            among = peers(key, wp.where(boundary == ZERO, coarse.index[3], -1))
+                            for c0 in range(0, channels, group):
+                                value = wp.vec4(0.0, 0.0, 0.0, 0.0)
+                                for k in range(group):
+                                    value[k] = dout[source + c0 + k] * share
+                                spread(dpyramid, coarse, pitch, c0, value, group, wide, key, among)
                     else:
-                        among_fine = alike(fine.index[0]) and alike(fine.index[3])
-                        for c0 in range(0, channels, width):
-                            for k in range(width):
+                        for c0 in range(0, channels, group):
+                            for k in range(group):
                                 c = c0 + k
                                 g = dout[source + c]
-                                t0 = texels(pyramid, fine, c)
+                                t0 = texels(pyramid, fine, channels, c)
                                 gu += g * wp.dot(fine.u_slopes, t0)
                                 gv += g * wp.dot(fine.v_slopes, t0)
-                                if texture_wanted == 1:
-                                    spread(dpyramid, fine, c, g, among_fine)
             if duv:
                 duv[q] = wp.vec2(gu, gv)
             if duv_da:
-                duv_da[q] = slope
+                store4(duv_da, q, slope)
 
     return gradient_kernel
 
@@ -482,3 +532,98 @@ def unfold_kernel(
         for c in range(channels):
             dpyramid[to * channels + c] = dpyramid[to * channels + c] + share * dpyramid[source * channels + c]
         start += w1 * h1
+
+
+@wp.kernel
+def collect_kernel(
+    # In:
+    first: wp.int32,
+    dpyramid: wp.array[wp.float32],  # [M, T pitch], then [M, S pitch]
+    channels: wp.int32,
+    pitch: wp.int32,  # places for each texel in dpyramid
+    rows: wp.int32,  # of level 0
+    columns: wp.int32,
+    images: wp.int32,  # M
+    texels: wp.int32,  # T, of all levels
+    levels: wp.int32,  # above level 0
+    slots: wp.int32,  # S
+    boundary: wp.int32,
+    # Out:
+    dtex: wp.array[wp.float32],  # [M, H W C]
+):
+    """One thread a texel of level 0: its own gradient and its share of those of the averages that it went into."""
+    index = first + wp.tid()
+    line = index // columns
+    x = index - line * columns
+    image = line // rows
+    y = line - image * rows
+    base = image * texels
+    own = base + y * columns + x
+    weight = wp.float32(0.0)
+    if slots > 0:
+        blank = square(wp.vec2(0.0, 0.0), 0, base, rows, columns, boundary)
+        for k in range(4):
+            if blank.index[k] == own:
+                weight += blank.weights[k]
+    for c0 in range(0, channels, 4):
+        total = load_some(dpyramid, own * pitch + c0, channels - c0, pitch)
+        start = base + rows * columns
+        share = wp.float32(1.0)
+        for step in range(1, levels + 1):
+            w = wp.max(columns >> step, 1)
+            h = wp.max(rows >> step, 1)
+            # Levels end where an extent is odd: the next one has a quarter or, along an extent of 1, half.
+            share *= wp.where((columns >> step) > 0 and (rows >> step) > 0, 0.25, 0.5)
+            source = start + wp.min(y >> step, h - 1) * w + wp.min(x >> step, w - 1)
+            total += share * load_some(dpyramid, source * pitch + c0, channels - c0, pitch)
+            start += w * h
+        if weight > 0.0:
+            for slot in range(slots):
+                source = images * texels + image * slots + slot
+                total += weight * load_some(dpyramid, source * pitch + c0, channels - c0, pitch)
+        for k in range(4):
+            if c0 + k < channels:
+                dtex[index * channels + c0 + k] = total[k]
+
+
+@wp.kernel
+def average_kernel(
+    # In:
+    first: wp.int32,
+    source: wp.array[wp.float32],  # what is averaged, [M, ...]
+    image_stride: wp.int32,  # texels from one image to the next there
+    start: wp.int32,  # and those before the first that is read
+    channels: wp.int32,
+    rows: wp.int32,  # of level 0
+    columns: wp.int32,
+    texels: wp.int32,  # T, of all levels
+    level: wp.int32,  # that is read
+    made: wp.int32,  # texels of the levels that are made
+    # Out:
+    pyramid: wp.array[wp.float32],  # [M, T C]
+):
+    """One thread a number of the levels after `level`: the mean of all that it stands for there."""
+    index = first + wp.tid()
+    texel = index // channels
+    c = index - texel * channels
+    image = texel // made
+    texel -= image * made
+    to = image * texels + level_start(level + 1, rows, columns) + texel
+    k = level + 1
+    w = wp.max(columns >> k, 1)
+    h = wp.max(rows >> k, 1)
+    while texel >= w * h:
+        texel -= w * h
+        k += 1
+        w = wp.max(columns >> k, 1)
+        h = wp.max(rows >> k, 1)
+    w0 = wp.max(columns >> level, 1)
+    wide = w0 // w
+    high = wp.max(rows >> level, 1) // h
+    y = texel // w
+    corner = image * image_stride + start + y * high * w0 + (texel - y * w) * wide
+    total = wp.float32(0.0)
+    for row in range(high):
+        for column in range(wide):
+            total += source[(corner + row * w0 + column) * channels + c]
+    pyramid[to * channels + c] = total / wp.float32(wide * high)

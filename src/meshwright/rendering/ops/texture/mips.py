@@ -11,13 +11,18 @@ from meshwright.rendering.ops.checks import check_floats
 from meshwright.rendering.ops.launch import Program, over_items
 from meshwright.rendering.ops.texture import kernel
 
-__all__ = ["MipStack", "build_mips", "unfold"]
+__all__ = ["MipStack", "Spread", "build_mips", "unfold"]
 
 AT_ONCE = 3
 """Levels made by one launch: each thread makes a block of the first of them, down to one texel of the last."""
 
 SHRINK = Program(kernel.shrink_kernel)
 UNFOLD = Program(kernel.unfold_kernel)
+AVERAGE = Program(kernel.average_kernel)
+COLLECT = Program(kernel.collect_kernel)
+
+SLOTS = 64
+"""On a GPU, so many places for what the background adds to one and the same texel."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ def build_mips(tex: torch.Tensor, max_mip_level: int | None = None) -> MipStack:
         )
     values = torch.empty((images, texels, channels), dtype=torch.float32, device=tex.device)
     numbers = (channels, rows, columns, texels)
+    if tex.device.type != "cpu":
+        _average(tex, values, levels)
+        return MipStack(values, (images, rows, columns, channels), levels)
     done = 0
     while done < levels or done == 0:
         count = min(AT_ONCE, levels - done)
@@ -82,20 +90,71 @@ def build_mips(tex: torch.Tensor, max_mip_level: int | None = None) -> MipStack:
     return MipStack(values, (images, rows, columns, channels), levels)
 
 
-def unfold(dpyramid: torch.Tensor, shape: tuple[int, int, int, int], levels: int) -> torch.Tensor:
-    """The gradient of a texture from that of all its levels; `dpyramid` [M T C] is used up."""
-    images, rows, columns, channels = shape
-    texels = dpyramid.numel() // (images * channels)
-    numbers = (channels, rows, columns, texels)
-    if dpyramid.device.type == "cpu":
-        # Level by level, each taking over from the next one: the least work.
-        for level in reversed(range(levels)):
-            threads = images * max(rows >> level, 1) * max(columns >> level, 1)
-            over_items(UNFOLD, dpyramid.device, threads, *numbers, level, 1, dpyramid)
-    elif levels:
+STEPS = (2, 4)
+"""On a GPU, so many levels are made at once, first and later: more threads, of which each adds up more."""
+
+
+def _average(tex: torch.Tensor, values: torch.Tensor, levels: int) -> None:
+    """Fill a pyramid on a GPU: a number of a level is the mean of all that it stands for at one much finer level."""
+    images, rows, columns, channels = tex.shape
+    texels = values.shape[1]
+    values[:, : rows * columns].copy_(tex.view(images, rows * columns, channels))
+    source, stride, start, done = tex, rows * columns, 0, 0
+    while done < levels:
+        count = min(STEPS[0] if done == 0 else STEPS[1], levels - done)
+        ends = _texels(rows, columns, done + 1), _texels(rows, columns, done + 1 + count)
+        made = ends[1] - ends[0]
+        numbers = (stride, start, channels, rows, columns, texels, done, made)
+        over_items(AVERAGE, tex.device, images * made * channels, source, *numbers, values)
+        done += count
+        source, stride, start = values, texels, _texels(rows, columns, done)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How gradients of texels are stored while they are added up.
+
+    Attributes:
+        shape: Of the texture: M, Ht, Wt, C.
+        texels: Of all levels of one texture.
+        levels: How many there are above the texture itself.
+        pitch: Numbers for each texel, at least C: a GPU adds four of them at once.
+        slots: Places after all levels for what the background adds, of each texture.
+    """
+
+    shape: tuple[int, int, int, int]
+    texels: int
+    levels: int
+    pitch: int
+    slots: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], texels: int, levels: int, *, gpu: bool, spare: bool) -> Spread:
+        """For a texture; `spare` says whether the background may have places of its own."""
+        images, rows, columns, channels = shape
+        pitch = 4 if gpu and channels == 3 else channels
+        return cls((images, rows, columns, channels), texels, levels, pitch, SLOTS if gpu and spare else 0)
+
+    @property
+    def length(self) -> int:
+        """Numbers in all."""
+        return self.shape[0] * (self.texels + self.slots) * self.pitch
+
+
+def unfold(dpyramid: torch.Tensor, how: Spread, boundary: int) -> torch.Tensor:
+    """The gradient of a texture [M, Ht, Wt, C] from that of all its levels, which is used up."""
+    images, rows, columns, channels = how.shape
+    if dpyramid.device.type != "cpu":
         # All at once: one launch, and the small levels come from the cache.
-        over_items(UNFOLD, dpyramid.device, images * rows * columns, *numbers, 0, levels, dpyramid)
-    return dpyramid.view(images, texels, channels)[:, : rows * columns].reshape(shape)
+        dtex = torch.empty(how.shape, dtype=torch.float32, device=dpyramid.device)
+        numbers = (channels, how.pitch, rows, columns, images, how.texels, how.levels, how.slots, boundary)
+        over_items(COLLECT, dpyramid.device, images * rows * columns, dpyramid, *numbers, dtex)
+        return dtex
+    # Level by level, each taking over from the next one: the least work.
+    for level in reversed(range(how.levels)):
+        threads = images * max(rows >> level, 1) * max(columns >> level, 1)
+        over_items(UNFOLD, dpyramid.device, threads, channels, rows, columns, how.texels, level, 1, dpyramid)
+    return dpyramid.view(images, how.texels, channels)[:, : rows * columns].reshape(how.shape)
 
 
 def _levels(rows: int, columns: int, most: int | None) -> int:
