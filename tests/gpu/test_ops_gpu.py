@@ -147,3 +147,25 @@ def test_many_small_triangles() -> None:
     for _ in range(3):
         found, _ = ops.rasterize(pos.to(DEVICE), tri.to(DEVICE), (200, 200))
         assert torch.equal(found.cpu()[..., 3], expected[..., 3])
+
+
+@pytest.mark.parametrize("pixels", [1, 4, 8, 16, 32, 64, 600])
+def test_triangles_of_every_size(pixels: int) -> None:
+    """Each size is shared out among threads in a way of its own; some reach behind the camera or across the picture."""
+    rng = np.random.default_rng(pixels)
+    height, width = 90, 117
+    count = height * width // pixels
+    centre = np.repeat(rng.uniform(-1.2, 1.2, (count, 1, 3)), 3, axis=1)
+    corners = centre + rng.normal(size=centre.shape) * np.sqrt(pixels) / 60
+    corners[rng.random(count) < 0.02] *= 5
+    depth = np.where(rng.random((count, 3, 1)) < 0.03, -1, 1) * rng.uniform(0.5, 2, (count, 3, 1))
+    pos = np.concatenate([corners * depth, depth], 2).reshape(1, -1, 4).astype(np.float32)
+    pos, tri = torch.from_numpy(pos), torch.from_numpy(ops_scenes.indices(3 * count))
+    expected, expected_db = ops.rasterize(pos, tri, (height, width))
+    found, found_db = (tensor.cpu() for tensor in ops.rasterize(pos.to(DEVICE), tri.to(DEVICE), (height, width)))
+    same = found[..., 3] == expected[..., 3]
+    assert same.float().mean() > 0.999
+    assert (expected[..., 3] > 0).float().mean() > 0.2
+    torch.testing.assert_close(found[same], expected[same], rtol=1e-3, atol=1e-3)
+    near = (found_db[same] - expected_db[same]).abs() <= 1e-3 + 1e-2 * expected_db[same].abs()
+    assert near.float().mean() > 0.999
