@@ -169,3 +169,23 @@ def test_triangles_of_every_size(pixels: int) -> None:
     torch.testing.assert_close(found[same], expected[same], rtol=1e-3, atol=1e-3)
     near = (found_db[same] - expected_db[same]).abs() <= 1e-3 + 1e-2 * expected_db[same].abs()
     assert near.float().mean() > 0.999
+
+
+def test_tensors_that_start_anywhere() -> None:
+    """Kernels read 16 bytes at once; a tensor cut out of a larger one need not start at a multiple of them."""
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        larger = torch.empty(tensor.numel() + 1, dtype=tensor.dtype, device=tensor.device)
+        return larger[1:].view(tensor.shape).copy_(tensor)
+
+    chain = Chain(DEVICE)
+    expected = chain.step()
+    with torch.no_grad():
+        chain.pos, chain.uv, chain.tex = (moved(leaf).requires_grad_() for leaf in chain.leaves)
+    chain.tri = moved(chain.tri)
+    assert_close(chain.step(), expected, 1e-5)
+    with torch.no_grad():
+        rast, rast_db = (moved(tensor) for tensor in ops.rasterize(chain.pos, chain.tri, chain.size))
+        uv, uv_da = (moved(t) for t in ops.interpolate(chain.uv, rast, chain.tri, rast_db, "all"))
+        color = ops.antialias(ops.texture(chain.tex, uv, uv_da), rast, chain.pos, chain.tri, chain.topology)
+    assert_close([color], expected[:1], 1e-5)

@@ -24,7 +24,7 @@ from meshwright.device import cpu_threads, map_threads
 from meshwright.errors import ShapeError
 from meshwright.rendering.ops.warps import TILE_HIGH, TILE_WIDE
 
-__all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "plan", "unrolled"]
+__all__ = ["Band", "Frame", "Program", "over_items", "over_pixels", "packed", "plan", "unrolled"]
 
 Argument = torch.Tensor | int | float | tuple[torch.Tensor | int | None, ...] | None
 """A tensor, a number, or the fields of a Warp struct; None for an array that is not there."""
@@ -39,7 +39,7 @@ _loading = threading.Lock()
 
 
 class Program:
-    """A Warp kernel as a function of contiguous tensors (or None) and numbers."""
+    """A Warp kernel as a function of `packed` tensors (or None) and numbers."""
 
     def __init__(self, kernel: wp.Kernel) -> None:
         self.kernel = kernel
@@ -87,6 +87,12 @@ class Program:
                     if _is_array(variable.type):
                         _shape_once(getattr(parameter, label), variable.type)
         return launch, slots
+
+
+def packed(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers without gaps and from a multiple of 16 bytes on: kernels on a GPU read so many at once."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
 def unrolled(make: Callable[[int], wp.Kernel]) -> Callable[[int], Program]:

@@ -12,7 +12,7 @@ from meshwright.device import map_threads
 from meshwright.rendering.ops.antialias import kernel
 from meshwright.rendering.ops.antialias.topology import build_topology
 from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
-from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels, plan
+from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels, packed, plan
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
 __all__ = ["antialias", "build_topology"]
@@ -104,8 +104,8 @@ class _Antialias(torch.autograd.Function):
         topology: torch.Tensor,
         frame: Frame,
     ) -> torch.Tensor:
-        color, rast, pos = color.contiguous(), rast.contiguous(), pos.contiguous()
-        tri, topology = tri.contiguous(), topology.contiguous()
+        color, rast, pos = packed(color), packed(rast), packed(pos)
+        tri, topology = packed(tri), packed(topology)
         vertices, faces = pos.shape[1], tri.shape[0]
         edges = torch.empty(frame.views * faces, dtype=torch.uint8, device=frame.device)
         over_items(SILHOUETTE, frame.device, len(edges), pos, tri, topology, vertices, faces, edges)
@@ -126,7 +126,7 @@ class _Antialias(torch.autograd.Function):
         inputs = ctx.saved_tensors
         pos = inputs[4]
         color_wanted, _, pos_wanted = ctx.needs_input_grad[:3]
-        dout = dout.contiguous()
+        dout = packed(dout)
         dcolor = dout.clone() if color_wanted else None
 
         taken_from = [dcolor]

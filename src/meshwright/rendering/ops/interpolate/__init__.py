@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
 from meshwright.rendering.ops.interpolate import kernel
-from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, unrolled
+from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, packed, unrolled
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
 __all__ = ["interpolate"]
@@ -108,8 +108,8 @@ class _Interpolate(torch.autograd.Function):
         frame: Frame,
         chosen: tuple[int, ...],
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        attr, rast, tri = attr.contiguous(), rast.contiguous(), tri.contiguous()
-        rast_db = None if rast_db is None else rast_db.contiguous()
+        attr, rast, tri = packed(attr), packed(rast), packed(tri)
+        rast_db = None if rast_db is None else packed(rast_db)
         channels = attr.shape[-1]
         stride = attr.shape[1] if attr.ndim == 3 and attr.shape[0] > 1 else 0
         numbers = (channels, len(chosen), stride)
@@ -126,7 +126,7 @@ class _Interpolate(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
-        dout, dout_da = (None if grad is None or grad.shape[3] == 0 else grad.contiguous() for grad in grads)
+        dout, dout_da = (None if grad is None or grad.shape[3] == 0 else packed(grad) for grad in grads)
         if dout is None and dout_da is None:
             return None, None, None, None, None, None
         attr, rast, tri, rast_db = ctx.saved_tensors

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from meshwright.device import map_threads
 from meshwright.errors import ShapeError
 from meshwright.rendering.ops.checks import check_floats, check_triangles, fault
-from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_pixels, plan
+from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_pixels, packed, plan
 from meshwright.rendering.ops.rasterize import kernel
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
@@ -73,7 +73,7 @@ def rasterize(
             hint="Triangle numbers are stored as float32, which counts to 2**24 = 16777216; split the mesh.",
         )
     if not (pos.requires_grad and torch.is_grad_enabled()):
-        return _draw(pos.contiguous(), tri.contiguous(), frame, derivatives)
+        return _draw(packed(pos), packed(tri), frame, derivatives)
     rast, rast_db = _Rasterize.apply(pos, tri, frame, derivatives)  # type: ignore[no-untyped-call]
     return rast, rast_db
 
@@ -89,9 +89,9 @@ def rasterize_gradient(
 ) -> torch.Tensor:
     """The gradient of `pos` [N, V, 4] from those of `rast` and `rast_db`; `rast` only says which triangle is seen."""
     frame = Frame.of(rast)
-    pos, tri, rast = pos.contiguous(), tri.contiguous(), rast.contiguous()
-    drast = None if drast is None else drast.contiguous()
-    drast_db = None if drast_db is None else drast_db.contiguous()
+    pos, tri, rast = packed(pos), packed(tri), packed(rast)
+    drast = None if drast is None else packed(drast)
+    drast_db = None if drast_db is None else packed(drast_db)
 
     def run(sums: Callable[[Band | None], Argument]) -> None:
         over_pixels(GRADIENT, frame, pos, tri, rast, drast, drast_db, pos.shape[1], sums=sums)
@@ -104,7 +104,7 @@ class _Rasterize(torch.autograd.Function):
     def forward(
         ctx: Any, pos: torch.Tensor, tri: torch.Tensor, frame: Frame, derivatives: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        pos, tri = pos.contiguous(), tri.contiguous()
+        pos, tri = packed(pos), packed(tri)
         rast, rast_db = _draw(pos, tri, frame, derivatives)
         ctx.save_for_backward(pos, tri, rast)
         ctx.fixed_order = is_deterministic()
@@ -124,7 +124,7 @@ class _Rasterize(torch.autograd.Function):
 
 
 def _draw(pos: torch.Tensor, tri: torch.Tensor, frame: Frame, derivatives: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """`rasterize` of contiguous tensors, without gradients."""
+    """`rasterize` of packed tensors, without gradients."""
     nearest = _nearest(pos, tri, frame)
     size = (frame.views, frame.height, frame.width)
     rast = torch.empty((*size, 4), dtype=torch.float32, device=frame.device)

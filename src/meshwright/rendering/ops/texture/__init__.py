@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats, fault
-from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, unrolled
+from meshwright.rendering.ops.launch import Argument, Band, Frame, over_pixels, packed, unrolled
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 from meshwright.rendering.ops.texture import kernel
 from meshwright.rendering.ops.texture.mips import MipStack, Spread, build_mips, unfold
@@ -112,9 +112,9 @@ class _Texture(torch.autograd.Function):
         boundary: int,
     ) -> torch.Tensor:
         _, rows, columns, channels = tex.shape
-        uv = uv.contiguous()
-        uv_da = None if uv_da is None else uv_da.contiguous()
-        values = tex.contiguous() if pyramid is None else pyramid[0].values
+        uv = packed(uv)
+        uv_da = None if uv_da is None else packed(uv_da)
+        values = packed(tex) if pyramid is None else pyramid[0].values
         texels, highest = (rows * columns, 0) if pyramid is None else (pyramid[0].texels, pyramid[1])
         stride = texels if tex.shape[0] > 1 else 0
         numbers = (channels, rows, columns, stride, highest, mode, boundary)
@@ -137,7 +137,7 @@ class _Texture(torch.autograd.Function):
         duv_da = torch.empty_like(uv_da) if da_wanted else None
         how = ctx.spread
         storage = (how.pitch, how.slots, how.shape[0] * how.texels, int(texture_wanted))
-        inputs = (values, uv, uv_da, dout.contiguous(), *ctx.numbers, *storage, duv, duv_da)
+        inputs = (values, uv, uv_da, packed(dout), *ctx.numbers, *storage, duv, duv_da)
 
         def run(sums: Callable[[Band | None], Argument]) -> None:
             over_pixels(GRADIENT(how.shape[3]), ctx.frame, *inputs, sums=sums)

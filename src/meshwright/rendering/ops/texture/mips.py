@@ -8,7 +8,7 @@ import torch
 
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.ops.checks import check_floats
-from meshwright.rendering.ops.launch import Program, over_items
+from meshwright.rendering.ops.launch import Program, over_items, packed
 from meshwright.rendering.ops.texture import kernel
 
 __all__ = ["MipStack", "Spread", "build_mips", "unfold"]
@@ -68,7 +68,7 @@ def build_mips(tex: torch.Tensor, max_mip_level: int | None = None) -> MipStack:
     check_floats("tex", tex, tex.device, (4,), "[M, Ht, Wt, C]")
     if max_mip_level is not None and max_mip_level < 0:
         raise OptionError(f"max_mip_level={max_mip_level} is negative.", hint="Use 0 for no averages at all.")
-    tex = tex.detach().contiguous()
+    tex = packed(tex.detach())
     images, rows, columns, channels = tex.shape
     levels = _levels(rows, columns, max_mip_level)
     texels = _texels(rows, columns, levels + 1)
