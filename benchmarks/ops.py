@@ -17,6 +17,7 @@ import argparse
 import importlib
 import itertools
 import json
+import os
 import statistics
 import sys
 import time
@@ -151,7 +152,7 @@ class Ours:
 
 
 def import_nvdiffrast() -> Any:
-    """nvdiffrast, if it is installed. Some of its versions look for what torch has compiled for them by name."""
+    """nvdiffrast, if it is installed. Some of its versions import what torch has compiled for them by its bare name."""
     from torch.utils import cpp_extension
 
     load = cpp_extension.load
@@ -164,6 +165,9 @@ def import_nvdiffrast() -> Any:
 
     if load.__name__ != load_by_name.__name__:
         cpp_extension.load = load_by_name
+        # What an earlier run has compiled is imported without being loaded first.
+        root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root())
+        sys.path += sorted({str(library.parent) for library in root.glob("**/nvdiffrast_plugin*.so")})
     return importlib.import_module("nvdiffrast.torch")
 
 
