@@ -74,7 +74,9 @@ def solid_distance(s: SolidData, q: wp.vec3) -> wp.float32:
         b = wp.max(wp.abs(q[1]) / size[1], 1.0e-4)
         c = wp.max(wp.abs(q[2]) / size[2], 1.0e-4)
         f = wp.pow(wp.pow(a, e) + wp.pow(b, e) + wp.pow(c, e), 1.0 / e)
-        g = wp.vec3(wp.pow(a / f, e - 1.0) / size[0], wp.pow(b / f, e - 1.0) / size[1], wp.pow(c / f, e - 1.0) / size[2])
+        g = wp.vec3(
+            wp.pow(a / f, e - 1.0) / size[0], wp.pow(b / f, e - 1.0) / size[1], wp.pow(c / f, e - 1.0) / size[2]
+        )
         return (f - 1.0) / wp.max(wp.length(g), 1.0e-4)
     r = wp.length(wp.vec2(q[0], q[2]))
     high = wp.abs(q[1]) - size[2]

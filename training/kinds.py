@@ -60,7 +60,7 @@ def creature(w: Words) -> list[Solid]:
     legs = w.n(0, 10)
     stand, thick = w.u(0.1, 0.6), w.u(0.03, 0.12)
     foot = thick * w.u(0.6, 1.4)
-    for front in ((True, False) if legs > 1 else (True,)):
+    for front in (True, False) if legs > 1 else (True,):
         if legs == 0:
             break
         z = length * w.u(0.4, 0.85) * (1 if front else -1)
@@ -130,8 +130,11 @@ def ringed(w: Words) -> list[Solid]:
     melt = w.choice(0.0, 0.03, 0.08)
     for _ in range(w.n(0, 3)):
         angle = w.u(0, 2 * np.pi)
-        at = (0.0, w.u(0.0, 0.3), radius * w.u(0.6, 1.1)) if w.maybe(0.6) else (
-            float(radius * np.cos(angle)), w.u(0, 0.2), float(radius * np.sin(angle)))
+        at = (
+            (0.0, w.u(0.0, 0.3), radius * w.u(0.6, 1.1))
+            if w.maybe(0.6)
+            else (float(radius * np.cos(angle)), w.u(0, 0.2), float(radius * np.sin(angle)))
+        )
         part = w.any_solid(at, w.u(0.08, 0.22)) if w.maybe(0.5) else w.ball(at, w.u(0.08, 0.22))
         solids.append(part.blended(melt))
         if w.maybe(0.5):
@@ -175,7 +178,9 @@ def vessel(w: Words) -> list[Solid]:
         side = (widest * w.u(0.85, 1.0), total * w.u(0.35, 0.65), 0.0)
         handle = w.ring(side, w.u(0.08, 0.2), w.u(0.015, 0.05)).turned(y=0)
         solids.append(handle.paired() if w.maybe(0.3) else handle)
-        solids.append(w.frustum((0, total / 2, 0), max(widest * 0.7 - wall, 0.02), max(widest * 0.7 - wall, 0.02), 0.01))
+        solids.append(
+            w.frustum((0, total / 2, 0), max(widest * 0.7 - wall, 0.02), max(widest * 0.7 - wall, 0.02), 0.01)
+        )
     if w.maybe(0.25):
         base = (-widest * 0.8, total * 0.4, 0.0)
         tip = (-widest - w.u(0.1, 0.3), total * w.u(0.6, 1.0), 0.0)
@@ -233,8 +238,11 @@ def furniture(w: Words) -> list[Solid]:
 def vehicle(w: Words) -> list[Solid]:
     """Bodies with cabins, wheels in pairs, wings, cannons, funnels: cars, tractors, planes, boats."""
     x, y, z = w.u(0.12, 0.25), w.u(0.06, 0.18), w.u(0.3, 0.55)
-    body = w.box((0, 0, 0), (x, y, z), top=w.u(0.7, 1.0)) if w.maybe(0.5) else w.superquadric(
-        (0, 0, 0), (x, y, z), w.u(2.0, 6.0))
+    body = (
+        w.box((0, 0, 0), (x, y, z), top=w.u(0.7, 1.0))
+        if w.maybe(0.5)
+        else w.superquadric((0, 0, 0), (x, y, z), w.u(2.0, 6.0))
+    )
     solids = [body]
     melt = w.choice(0.0, 0.02, 0.06)
     if w.maybe(0.8):
@@ -263,8 +271,11 @@ def vehicle(w: Words) -> list[Solid]:
 def tool(w: Words) -> list[Solid]:
     """A handle and a head, flat or round, with holes: hammers, spoons, keys, knives, rackets."""
     length, r = w.u(0.3, 0.6), w.u(0.015, 0.06)
-    handle = w.rod((0, -length, 0), (0, 0, 0), r * w.u(0.7, 1.6), r) if w.maybe(0.6) else w.box(
-        (0, -length / 2, 0), (r * w.u(0.7, 2.0), length / 2, r), edge=0.5)
+    handle = (
+        w.rod((0, -length, 0), (0, 0, 0), r * w.u(0.7, 1.6), r)
+        if w.maybe(0.6)
+        else w.box((0, -length / 2, 0), (r * w.u(0.7, 2.0), length / 2, r), edge=0.5)
+    )
     solids = [handle]
     size = w.u(0.06, 0.25)
     head = w.any_solid((0, size * 0.5, 0), size)
@@ -312,13 +323,19 @@ def thin(w: Words) -> list[Solid]:
     elif pick == 2:
         solids = [w.box((0, 0, 0), (w.u(0.2, 0.5), w.u(0.2, 0.5), wall), edge=0.1)]
         for _ in range(w.n(0, 3)):
-            solids.append(w.any_solid(w.vec(0.3, 0.3, 0.0), w.u(0.05, 0.2)).cut() if w.maybe(0.5) else
-                          w.any_solid(w.vec(0.3, 0.3, 0.05), w.u(0.05, 0.15)))
+            solids.append(
+                w.any_solid(w.vec(0.3, 0.3, 0.0), w.u(0.05, 0.2)).cut()
+                if w.maybe(0.5)
+                else w.any_solid(w.vec(0.3, 0.3, 0.05), w.u(0.05, 0.15))
+            )
         if w.maybe(0.5):
             solids.append(w.box((0, -0.3, 0), (w.u(0.1, 0.4), wall, w.u(0.1, 0.3))))
     elif pick == 3:
         r, deep = w.u(0.25, 0.5), w.u(0.1, 0.4)
-        solids = [w.cylinder((0, 0, 0), r, deep), w.cylinder((0, wall if w.maybe(0.5) else 0, 0), r - wall, deep * 1.2).cut()]
+        solids = [
+            w.cylinder((0, 0, 0), r, deep),
+            w.cylinder((0, wall if w.maybe(0.5) else 0, 0), r - wall, deep * 1.2).cut(),
+        ]
         solids = [_posed(s, (90, 0, 0)) for s in solids] if w.maybe(0.5) else solids
         if w.maybe(0.5):
             solids.append(w.box((0, -r, 0), (1, r, 1)).cut())
@@ -365,8 +382,11 @@ def figure(w: Words) -> list[Solid]:
     trunk = w.u(0.1, 0.22)
     tall = w.u(0.15, 0.32)
     boxy = w.maybe(0.3)
-    solids = [w.box((0, 0, 0), (trunk, tall, trunk * w.u(0.5, 1.0)), top=w.u(0.6, 1.0)) if boxy else
-              w.ellipsoid((0, 0, 0), (trunk, tall, trunk * w.u(0.6, 1.1)))]
+    solids = [
+        w.box((0, 0, 0), (trunk, tall, trunk * w.u(0.5, 1.0)), top=w.u(0.6, 1.0))
+        if boxy
+        else w.ellipsoid((0, 0, 0), (trunk, tall, trunk * w.u(0.6, 1.1)))
+    ]
     head = w.u(0.09, 0.25)
     at = (0.0, tall + head * w.u(0.6, 1.1), w.u(-0.03, 0.08))
     radii = (head * w.u(0.7, 1.2), head * w.u(0.8, 1.2), head * w.u(0.7, 1.2))

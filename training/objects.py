@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from meshwright.synth.field import bounding_ball, bound_slope
+from meshwright.synth.field import bound_slope, bounding_ball
 from meshwright.synth.paint import hex_to_linear
 from meshwright.synth.solids import Join, Paint, Solid, SynthObject
 from training.eyes import HALF, cameras
@@ -42,7 +42,7 @@ LIGHT = np.dtype(
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """Objects as records: `solids` [S], `paints` [P], `bodies` [B], `lights` [B], `eyes` [B, 6]; `kinds` their names."""
+    """Objects as records: `solids` [S], `paints` [P], `bodies` [B], `lights` [B], `eyes` [B, 6], and their `kinds`."""
 
     solids: np.ndarray
     paints: np.ndarray
@@ -126,7 +126,7 @@ def _ball(solid: Solid) -> tuple[np.ndarray, float, float]:
     if int(solid.shape) < 5:
         centre, radius = bounding_ball(solid)
         return centre, radius, bound_slope(solid)
-    x, y, z, w = solid.size
+    x, y, z, _w = solid.size
     at = np.array(solid.at, float)
     if int(solid.shape) == 5:
         # Powers up to infinity reach the corners of the box.
@@ -209,9 +209,7 @@ def _about(axis: int, degrees: float) -> np.ndarray:
     return turn
 
 
-def _joined(
-    parts: list[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]], eyes: np.ndarray
-) -> Packed:
+def _joined(parts: list[tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]], eyes: np.ndarray) -> Packed:
     bodies = np.stack([part[3] for part in parts])
     solids_before = np.cumsum([0, *(len(part[1]) for part in parts)])
     paints_before = np.cumsum([0, *(len(part[2]) for part in parts)])

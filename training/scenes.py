@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as functional
 
 from meshwright._warp import wp
-from meshwright.synth.paint_kernel import DecalData, PaintData
 from meshwright.synth.field_kernel import SolidData
+from meshwright.synth.paint_kernel import DecalData, PaintData
 from training import fields
 from training.objects import HALF, Packed
 

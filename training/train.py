@@ -65,6 +65,7 @@ def main() -> None:
     if device != "cpu":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark_limit = 4
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
     for net in (state.net, state.mean):
@@ -89,7 +90,9 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--seconds", type=float, default=1000.0, help="of the whole training; the rate falls to 0 there")
+    parser.add_argument(
+        "--seconds", type=float, default=1000.0, help="of the whole training; the rate falls to 0 there"
+    )
     parser.add_argument("--piece", type=float, default=1e9, help="seconds of this call")
     parser.add_argument("--batch", type=int, default=8, help="objects a step and GPU")
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -100,6 +103,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true", help="fuse what lies between convolutions (takes a minute)")
+    parser.add_argument("--start", help="weights (mini.safetensors) to begin with instead of random ones")
+    parser.add_argument("--settle", type=float, default=0.7, help="share of the time after which see `settle`")
     parser.add_argument("--without", default="", help=f"leave out, comma-separated: {', '.join(CHANNELS + FAULTS)}")
     parser.add_argument("--check", type=float, default=60.0, help="seconds between validations")
     arguments = parser.parse_args()
@@ -114,11 +119,17 @@ def begin(arguments: argparse.Namespace, device: str) -> State:
     """Networks with random weights."""
     view, coarse, fine = (int(w) for w in arguments.widths.split(","))
     net = Prior(NetConfig(view=view, coarse=coarse, fine=fine), grid=arguments.grid)
+    if arguments.start:
+        from safetensors.torch import load_file
+
+        net.load_state_dict({name: value.float() for name, value in load_file(arguments.start).items()}, strict=False)
     mean = copy.deepcopy(net).requires_grad_(False)
     fused = device != "cpu"
     net.to(device)
     return State(
-        net=net, mean=mean, optimiser=torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=0.02, fused=fused)
+        net=net,
+        mean=mean,
+        optimiser=torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=0.02, fused=fused),
     )
 
 
@@ -149,6 +160,7 @@ def run(
     checked = state.elapsed
     stop = torch.zeros(1, device=device)
     running: list[torch.Tensor] = []
+    settled = False
     while True:
         state.elapsed = before + time.perf_counter() - begun
         if state.steps % 10 == 0:
@@ -159,6 +171,8 @@ def run(
             if stop.item() > 0:
                 break
         set_rate(state, arguments)
+        if state.elapsed >= arguments.settle * arguments.seconds and not settled:
+            settled, faults = True, settle(state, faults)
         scenes = render(next(packs), grid=arguments.grid, device=device)
         seen = blinded(shown(scenes, faults, generator), arguments.without)
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
@@ -169,7 +183,7 @@ def run(
         total.backward()
         if world > 1:
             average([p.grad for p in state.net.parameters() if p.grad is not None], world)
-        torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for p in state.net.parameters() if p.grad is not None], 1.0)
         state.optimiser.step()
         follow(state)
         state.steps += 1
@@ -188,10 +202,27 @@ def run(
         save(state, arguments, out, device)
 
 
+def settle(state: State, faults: Faults) -> Faults:
+    """The last part of training: nothing but fine corrections.
+
+    Batch statistics differ from batch to batch, so that a network must learn not to rely on exact values; once they
+    stand still it can become exact. The views' network stays as it is, and faults become rarer.
+    """
+    state.net.load_state_dict(state.mean.state_dict())
+    for module in state.net.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    state.net.view.requires_grad_(False)
+    return replace(
+        faults, missing=0.6 * faults.missing, calibration=0.6 * faults.calibration, masks=0.6 * faults.masks,
+        depth=0.25 * faults.depth,
+    )  # fmt: skip
+
+
 def set_rate(state: State, arguments: argparse.Namespace) -> None:
     """Up within the first 2 % of the time, then down along a cosine."""
     share = min(state.elapsed / arguments.seconds, 1.0)
-    rate = arguments.rate * min(1.0, state.steps / 100, 0.05 + share / 0.02) * (0.5 + 0.5 * math.cos(math.pi * share))
+    rate = arguments.rate * min(1.0, state.steps / 50, 0.05 + share / 0.02) * (0.5 + 0.5 * math.cos(math.pi * share))
     for group in state.optimiser.param_groups:
         group["lr"] = rate + 1e-6
 
@@ -223,7 +254,7 @@ def losses(
     count = sure.sum() + 1
     distance = seen.distance[..., None, None]
     off = (surfaces.depth - (distance - scenes.depth)).abs() * sure
-    likely = ((off * torch.exp(-surfaces.spread) + surfaces.spread * sure)).sum() / count
+    likely = (off * torch.exp(-surfaces.spread) + surfaces.spread * sure).sum() / count
     facing = ((1 - (surfaces.normal * scenes.normal).sum(2)) * sure).sum() / count
     return {
         "fine": _distance_loss(fine, truth),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -146,7 +147,7 @@ class Words:
         fine = _smooth_path(keys, 3)
         paint = self.paint()
         rods = []
-        for a, b in zip(fine[:-1], fine[1:], strict=True):
+        for a, b in itertools.pairwise(fine):
             rod = self.rod(tuple(a[:3].tolist()), tuple(b[:3].tolist()), float(a[3]), float(b[3]))
             rods.append(replace(rod, paint=paint, seam=seam))
         return rods

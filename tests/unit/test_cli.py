@@ -59,7 +59,6 @@ def test_every_command_has_help(command: str) -> None:
         (["reconstruct", "{here}/none", "-o", "{here}/out"], 2, "there is no such folder or file [input.missing]"),
         (["reconstruct", "{here}/empty", "-o", "{here}/out"], 2, "input"),
         (["reconstruct", "{here}/empty", "-o", "{here}/out", "--model", "nerf"], 2, "model='nerf' is not known."),
-        (["reconstruct", "{here}/empty", "-o", "{here}/out", "--model", "reconviagen"], 5, "needs the pretrained"),
         (["reconstruct", "{here}/empty", "-o", "{here}/out", "--faces", "1"], 2, "faces=1 is not between"),
         (["reconstruct", "{here}/empty", "-o", "{here}/out", "--device", "cuda"], 6, "CUDA is not available"),
         (["reconstruct", "{here}/empty", "-o", "{here}/full"], 4, "not empty and not an earlier result"),

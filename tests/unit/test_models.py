@@ -127,14 +127,13 @@ def test_without_anything_to_compare_the_first_shape_is_the_proposal(name: str) 
     assert bool(proposal.warnings) == (name == "nvdiffrec")
 
 
-def test_reconviagen_says_what_is_missing_and_what_to_use() -> None:
+def test_reconviagen_says_what_is_missing_and_what_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = get_model("reconviagen", recipe=good_recipe)
-    with pytest.raises(WeightsNotInstalledError, match="ReconViaGen, TRELLIS and VGGT") as caught:
+    monkeypatch.setattr(type(model), "checkpoint_path", tmp_path / "mini.safetensors")
+    with pytest.raises(WeightsNotInstalledError, match=r"checkpoint mini\.safetensors .* is not there") as caught:
         model.load_weights()
     assert caught.value.code == "weights.not_installed"
     assert caught.value.details["instead"] == ["hull", "nvdiffrec"]
-    with pytest.raises(WeightsNotInstalledError):
-        model.propose(EVIDENCE, SilentMonitor())
     result = model.inference("in", "out")
     assert result["status"] == "failed"
     assert "--model hull" in str(result["error"])

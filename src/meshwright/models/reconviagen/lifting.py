@@ -57,7 +57,7 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Surfaces:
-    """What `ViewNet` says: depth relative to the cube's centre and its log error [B, V, P, P], normals [B, V, 3, P, P]."""
+    """What `ViewNet` says: depth relative to the cube's centre, its log error [B, V, P, P], normals [B, V, 3, P, P]."""
 
     depth: torch.Tensor
     spread: torch.Tensor
@@ -72,8 +72,9 @@ class Prior(torch.nn.Module):
         grid: Cells along the fine grid's side; the coarse one has half as many.
     """
 
-    def __init__(self, config: NetConfig = NetConfig(), *, grid: int = 128) -> None:
+    def __init__(self, config: NetConfig | None = None, *, grid: int = 128) -> None:
         super().__init__()
+        config = NetConfig() if config is None else config
         self.config, self.grid = config, grid
         self.view, self.coarse, self.fine = ViewNet(config), CoarseNet(config), FineNet(config)
 
@@ -99,7 +100,8 @@ class Prior(torch.nn.Module):
         assert pictures.shape[1] == PICTURE_CHANNELS
         slots = torch.arange(VIEWS, device=pictures.device).repeat(count)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        out = self.view(pictures, slots).unflatten(0, (count, VIEWS))
+        out = self.view(pictures, slots)
+        out = out.view(count, VIEWS, *out.shape[1:])
         normal = functional.normalize(out[:, :, 2:], dim=2, eps=1e-4)
         return Surfaces(depth=out[:, :, 0], spread=out[:, :, 1].clamp(-6, 1), normal=normal)
 
@@ -123,7 +125,7 @@ class Prior(torch.nn.Module):
         share = seen.present.mean(1)[:, None, None].expand(-1, 1, len(points))
         where = (points.T / HALF).expand(count, -1, -1)
         both = torch.cat([own, masks.amin(1), masks[:, :, 1].mean(1, keepdim=True), share, where], 1)
-        return both.unflatten(2, (side, side, side))
+        return both.view(count, -1, side, side, side)
 
     def outlines(self, seen: Seen, layers: torch.Tensor) -> torch.Tensor:
         """The least of two blurs over the views in the eight parts of each coarse cell, [B, 16, N, N, N]."""
@@ -151,7 +153,7 @@ class Prior(torch.nn.Module):
             depth = side
             with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(layers.device))):
                 launch(0)
-        return least.unflatten(0, (count, 16))
+        return least.view(count, 16, side, side, side)
 
 
 @lru_cache(maxsize=8)

@@ -53,7 +53,8 @@ class _Conv(nn.Module):
         self.norm = norm(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.relu(self.norm(self.conv(x)), inplace=True)
+        y: torch.Tensor = functional.relu(self.norm(self.conv(x)), inplace=True)
+        return y
 
 
 class _Block(nn.Module):
@@ -66,7 +67,8 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.first(x)
-        return x + self.second(x)
+        y: torch.Tensor = x + self.second(x)
+        return y
 
 
 class _UNet(nn.Module):
@@ -75,9 +77,7 @@ class _UNet(nn.Module):
     def __init__(self, inputs: int, widths: tuple[int, ...], *, dims: int) -> None:
         super().__init__()
         conv = nn.Conv2d if dims == 2 else nn.Conv3d
-        self.down = nn.ModuleList(
-            _Block(a, b, dims=dims) for a, b in zip((inputs, *widths[:-1]), widths, strict=True)
-        )
+        self.down = nn.ModuleList(_Block(a, b, dims=dims) for a, b in zip((inputs, *widths[:-1]), widths, strict=True))
         upward = list(zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.narrow = nn.ModuleList(conv(b, a, 1) for a, b in upward)
         self.up = nn.ModuleList(_Block(2 * a, a, dims=dims) for a, _ in upward)
@@ -136,7 +136,8 @@ class ViewNet(nn.Module):
     def forward(self, pictures: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Pictures [M, C, H, H], taken from the sides `slots` [M]."""
         x: torch.Tensor = functional.relu(self.enter(pictures) + self.slot[slots])
-        return self.out(self.body(x)).float()
+        y: torch.Tensor = self.out(self.body(x))
+        return y.float()
 
 
 class CoarseNet(nn.Module):

@@ -1,0 +1,76 @@
+"""The model `reconviagen`: the whole object, unseen sides included, from learned networks.
+
+Named after Chang et al., "ReconViaGen", arXiv 2510.23306, whose large networks need gigabytes and a GPU. What is in the
+box is `mini`: small networks of meshwright's own, trained on objects that `training/` makes (docs/prior.md).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from meshwright.models.base import BaseReconstructionModel, Evidence, Proposal
+from meshwright.models.reconviagen.weights import load_checkpoint, packaged
+from meshwright.types import MaskSource, Monitor
+
+if TYPE_CHECKING:
+    from meshwright.models.reconviagen.weights import Checkpoint
+
+__all__ = ["ReconviagenModel"]
+
+_GRIDS = {"draft": 144, "standard": 224, "high": 320}
+_MEASURED = 0.005
+"""Doubt of a shape that depth renders decided lies below this share of its longest side, of outlines alone above."""
+
+
+class ReconviagenModel(BaseReconstructionModel):
+    """Proposes what the networks believe, held to the outlines; where depth decided the shape already, that stands."""
+
+    model_name: ClassVar[str] = "reconviagen"
+    share: ClassVar[float] = 16.0
+    checkpoint_path: ClassVar[Path] = packaged()
+
+    _checkpoint: Checkpoint | None = None
+
+    def load_weights(self) -> None:
+        """Loads the checkpoint; it needs no GPU and no download.
+
+        Raises:
+            WeightsNotInstalledError: The checkpoint is not there.
+        """
+        if self._checkpoint is None:
+            self._checkpoint = load_checkpoint(self.checkpoint_path, "cpu")
+
+    def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
+        """The belief of the networks as a mesh."""
+        from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
+
+        self.load_weights()
+        assert self._checkpoint is not None
+        checkpoint = self._checkpoint
+        named = {"checkpoint": checkpoint.family} | {
+            name: checkpoint.about[name] for name in ("data_version", "objects") if name in checkpoint.about
+        }
+        if all(view.mask_source is MaskSource.NONE for view in evidence.views.views):
+            return Proposal(
+                mesh=evidence.shape,
+                report={"refinement": "none"} | named,
+                warnings=("The networks were not asked: the views show no object.",),
+            )
+        if evidence.doubt < _MEASURED:
+            return Proposal(mesh=evidence.shape, report={"refinement": "none: depth decides the shape"} | named)
+        checkpoint.prior.to(evidence.device)
+        mesh, report = prior_shape(
+            evidence.views.views,
+            evidence.cameras,
+            checkpoint,
+            monitor,
+            evidence.device,
+            PriorConfig(grid=_GRIDS[evidence.effort]),
+        )
+        return Proposal(mesh=mesh, report={"refinement": "learned prior"} | named | report)
+
+    def cleanup(self) -> None:
+        """Forgets the networks too."""
+        self._checkpoint = None
+        super().cleanup()
