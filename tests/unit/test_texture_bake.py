@@ -141,7 +141,7 @@ def test_renders_repeat_the_views(painted_ball: tuple[Mesh, Atlas, Texels, list[
         assert psnr(picture.rgb[inside], view.rgb[inside]) > 45
 
 
-def test_back_projection_sharpens() -> None:
+def test_the_fit_to_the_pixels_sharpens() -> None:
     """Stripes two to three pixels wide: looking them up twice blurs them, comparing with the views brings them back."""
     mesh = ball()
     atlas = unwrap(mesh, AtlasConfig(texture_size=SIZE))
@@ -151,8 +151,8 @@ def test_back_projection_sharpens() -> None:
 
     views = paint(mesh, CAMERAS, fine)
     scores = []
-    for rounds in (0, 3):
-        textured = bake_texture(mesh, atlas, views, CAMERAS, replace(FAST, rounds=rounds))
+    for stiff in (1000.0, FAST.stiff):
+        textured = bake_texture(mesh, atlas, views, CAMERAS, replace(FAST, stiff=stiff, hold=stiff))
         pictures = [render_textured(textured, one, supersample=1).rgb for one in CAMERAS]
         trusted = [v.mask > 0.99 for v in views]
         scores.append(np.mean([psnr(p[t], v.rgb[t]) for p, v, t in zip(pictures, views, trusted, strict=True)]))
@@ -209,7 +209,7 @@ def test_unseen_sides_go_on_like_the_seen_ones() -> None:
     assert 0.25 < textured.seen.sum() / texels.inside.sum() < 0.42
 
 
-@pytest.mark.parametrize(("average", "contrast"), [(0.0, 0.9), (FAST.average, 0.75)])
+@pytest.mark.parametrize(("average", "contrast"), [(0.0, 0.85), (0.6, 0.7)])
 def test_views_that_contradict_each_other_make_no_ghosts(average: float, contrast: float) -> None:
     """Fine stripes, each view shifted by some pixels: a mean would be flat, one view per region keeps the contrast."""
     mesh = ball()
@@ -262,7 +262,7 @@ def test_views_finer_than_the_texture_are_averaged() -> None:
         replace(view, rgb=np.where(view.mask[..., None] > 0, dust, view.rgb).astype(np.float32))
         for view, dust in zip(paint(mesh, cameras), random.choice([0.1, 0.9], (len(cameras), 512, 512, 1)), strict=True)
     ]
-    colours = baked_colours(bake_texture(mesh, atlas, views, cameras, TextureConfig(size=128, rounds=0)), texels)
+    colours = baked_colours(bake_texture(mesh, atlas, views, cameras, TextureConfig(size=128)), texels)
     assert colours.mean() == pytest.approx(0.5, abs=0.02)
     assert colours.std() < 0.5 * 0.4
 
@@ -292,8 +292,8 @@ def test_what_does_not_fit_together_is_said() -> None:
         bake_texture(mesh, atlas, views, CAMERAS[:5], FAST)
     with pytest.raises(ShapeError, match="atlas has 320 faces, the mesh 1280"):
         bake_texture(ball(subdivisions=3), atlas, views, CAMERAS, FAST)
-    with pytest.raises(OptionError, match=r"size=8 .*erode=-1 .*average=1.5 .*rounds=-2 "):
-        TextureConfig(size=8, erode=-1, average=1.5, rounds=-2)
+    with pytest.raises(OptionError, match=r"size=8 .*erode=-1 .*average=1.5 .*doubt=-2 "):
+        TextureConfig(size=8, erode=-1, average=1.5, doubt=-2)
 
 
 def test_true_geometry_reaches_the_photographs(shared: object) -> None:

@@ -281,9 +281,10 @@ def test_nothing_but_clean_pixels_is_left_in_the_picture() -> None:
     mask[60:70, 60:70] = 0.5
     judged = judge_view(plain_view(camera, mask, rgb), camera, mesh, 1.5, 4.0, device="cpu")
     np.testing.assert_allclose(judged.image.numpy(), np.broadcast_to([0.2, 0.5, 0.3], rgb.shape), atol=1e-6)
-    clean, trust = judged.clean.numpy(), judged.trust.numpy()
-    assert not clean[60:70, 60:70].any()
-    assert trust[~clean].max() == 0
+    trust = judged.trust.numpy()
+    assert not judged.whole[60:70, 60:70].any()
+    assert not judged.whole[~seen.covered].any()
+    assert trust[~judged.whole].max() == 0
     assert trust[57:73, 57:73].max() < 1
 
 

@@ -25,8 +25,9 @@ degrees of freedom."""
 _WORTH = 0.85
 """A richer camera model is kept when it leaves less than this share of the disagreement."""
 _LOOSE = 1.0
-"""Prior of scale and offset at the end. Firm priors lead past poor minima but, outlines pulling less and less as they
-come to agree, leave corrections short of the truth by up to 2 % of scale; loose ones then leave a third of that."""
+"""Prior of scale, offset and perspective at the end. Firm priors lead past poor minima but, outlines pulling less and
+less as they come to agree, leave corrections short of the truth by up to 2 % of scale; loose ones then leave a third of
+that. Photographs taken from close by need half the focal length of the rig."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +153,7 @@ def _calibrate_in_steps(
         # The rig as it stands explains the views: any correction would only follow noise.
         return Calibration(parameters=untouched, disagreement=float(before.mean()), per_view=before), "rig"
     firm = calibrate(start, outlines, CalibrationConfig(iterations=40), monitor)
-    loose = CalibrationConfig(iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE)
+    loose = CalibrationConfig(iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_LOOSE)
     best, model = calibrate(firm.parameters, outlines, loose, monitor), "scale and offset"
     for name, config in (
         ("scale, offset and perspective", replace(loose, perspective=True)),

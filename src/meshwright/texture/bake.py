@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshwright.colour import to_srgb8
+from meshwright.colour import linear_to_srgb
 from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas
@@ -19,8 +19,8 @@ from meshwright.texture.exposure import find_gains
 from meshwright.texture.finish import fill_picture, seen_picture
 from meshwright.texture.fit import fitted
 from meshwright.texture.gather import TexelLoader
-from meshwright.texture.refine import back_project
 from meshwright.texture.sight import JudgedView, brightened, judge_view, see_points
+from meshwright.texture.solve import render_matrix, solve_texture
 from meshwright.texture.surface import build_graph
 from meshwright.texture.texels import find_texels
 from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, View
@@ -42,13 +42,17 @@ class TextureConfig:
     """Half-width of the change from one view's detail to the next one's, as a share of the object's extent."""
     coarse: float = 0.025
     """Structures wider than this share of the extent are blended between all views that see them."""
-    average: float = 0.6
+    average: float = 0.0
     """How much of the detail is averaged over all views that see a place, by how squarely they see it; the rest comes
     from one view per region. 0 is crispest, 1 is closest to all pictures at once but doubles what they disagree on."""
     match_exposure: bool = False
     """Whether to even out differences in brightness and white balance between the views."""
-    rounds: int = 6
-    """How often the render is compared with the views and its errors carried back; 0 leaves it out."""
+    stiff: float = 0.3
+    """How much of the blend's own pattern is kept where the fit to the views changes its colours."""
+    hold: float = 0.005
+    """Pull of the blend on each texel, against 1 for each pixel."""
+    doubt: float = 0.3
+    """Difference from the texture, in sRGB, that halves a pixel's say."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -60,7 +64,9 @@ class TextureConfig:
             ("change", 1),
             ("coarse", 1),
             ("average", 1),
-            ("rounds", 1000),
+            ("stiff", 1000),
+            ("hold", 1000),
+            ("doubt", 1000),
         ):
             if not 0 <= getattr(self, name) <= most:
                 faults.append(f"{name}={getattr(self, name)} (use 0 to {most})")
@@ -102,13 +108,13 @@ def bake_texture(
     texels = find_texels(mesh, atlas.uv, atlas.uv_faces, config.size, graph, device=device)
     monitor.check()
 
-    def judge(i: int) -> tuple[JudgedView, tuple[Array, Array, Array]]:
+    def judge(i: int) -> tuple[JudgedView, Camera, tuple[Array, Array, Array]]:
         view, camera = fitted(views[i], cameras[i], mesh, texels.spacing)
         ramp = max(config.ramp * view.width, 1e-3)
         judged = judge_view(view, camera, mesh, config.erode, ramp, device=device)
-        return judged, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
+        return judged, camera, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
 
-    judged, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
+    judged, seen_by, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
     monitor.check()
     rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
     shown = np.stack([s[2] for s in sights])
@@ -126,19 +132,22 @@ def bake_texture(
     gathered = loader.gather(judged, [v.image for v in judged], list(coarse))
     monitor.check()
     strength = strength_of(gathered.grade)
-    detail = gathered.detail
-    detail *= strength[:, None]
-    loader.add(base, detail)
-    colour = np.clip(detail, 0.0, 1.0, out=detail)
-    if config.rounds:
-        colour = back_project(
-            colour, strength, texels, loader, mesh, atlas, judged, config.rounds, monitor, device=device
-        )
+    colour = gathered.detail
+    colour *= strength[:, None]
+    loader.add(base, colour)
+    start = linear_to_srgb(np.clip(colour, 0.0, 1.0, out=colour))
+    pixels = map_threads(
+        lambda pair: render_matrix(mesh, atlas, texels, *pair, device=device), list(zip(judged, seen_by, strict=True))
+    )
+    monitor.check()
+    found = solve_texture(
+        start, texels, pixels, stiff=config.stiff, hold=config.hold, doubt=config.doubt, monitor=monitor
+    )
     return TexturedMesh(
         mesh=mesh,
         uv=atlas.uv,
         uv_faces=atlas.uv_faces,
-        base_color_srgb=fill_picture(texels, to_srgb8(colour)),
+        base_color_srgb=fill_picture(texels, np.rint(found * 255).astype(np.uint8)),
         seen=seen_picture(texels, strength > 0.0),
     )
 

@@ -13,7 +13,7 @@ from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
 
-__all__ = ["gather_kernel", "look_up_kernel", "place_kernel", "render_residual_kernel", "see_kernel"]
+__all__ = ["gather_kernel", "look_up_kernel", "place_kernel", "see_kernel"]
 
 
 @wp.struct
@@ -264,46 +264,3 @@ def look_up_kernel(
     k = graph_faces[graph_face[i]]
     w = inner(graph_bary[i])
     value[i] = value[i] + w[0] * field[k[0]] + w[1] * field[k[1]] + w[2] * field[k[2]]
-
-
-@wp.kernel
-def render_residual_kernel(
-    # In:
-    eye: Eye,
-    face_id: wp.array2d[wp.int32],  # [H, W]
-    vertices: wp.array[wp.vec3],  # [N]
-    faces: wp.array[wp.vec3i],  # [F]
-    uv: wp.array[wp.vec2],  # [U]
-    uv_faces: wp.array[wp.vec3i],  # [F]
-    texture: wp.array2d[wp.vec3],  # [T, T] linear, row 0 on top
-    image: wp.array2d[wp.vec3],  # [H, W]
-    use: wp.array2d[wp.bool],  # [H, W]
-    # Out:
-    residual: wp.array2d[wp.vec3],  # [H, W]
-):
-    """What the photograph has and the render has not, where the pixel is to be used."""
-    row, column = wp.tid()
-    f = face_id[row, column]
-    residual[row, column] = wp.vec3(0.0, 0.0, 0.0)
-    if f >= 0 and use[row, column]:
-        k = faces[f]
-        a = eye.rotation * vertices[k[0]] + eye.shift
-        ab = eye.rotation * vertices[k[1]] + eye.shift - a
-        ac = eye.rotation * vertices[k[2]] + eye.shift - a
-        ray = wp.vec3(
-            (wp.float32(column) + 0.5 - eye.centre[0]) / eye.focal[0],
-            (eye.centre[1] - wp.float32(row) - 0.5) / eye.focal[1],
-            -1.0,
-        )
-        normal = wp.cross(ab, ac)
-        # Where the ray meets the face's plane, seen from corner a; the rasteriser found that it does.
-        slope = wp.dot(normal, ray)
-        p = ray * (wp.dot(normal, a) / wp.where(wp.abs(slope) > 1.0e-20, slope, 1.0e-20)) - a
-        size = wp.max(wp.dot(normal, normal), 1.0e-30)
-        v = wp.clamp(wp.dot(wp.cross(p, ac), normal) / size, 0.0, 1.0)
-        w = wp.clamp(wp.dot(wp.cross(ab, p), normal) / size, 0.0, 1.0)
-        t = uv_faces[f]
-        place = (1.0 - v - w) * uv[t[0]] + v * uv[t[1]] + w * uv[t[2]]
-        side = wp.float32(texture.shape[0])
-        rendered = sample_linear(texture, wp.vec2(place[0] * side, (1.0 - place[1]) * side))
-        residual[row, column] = image[row, column] - rendered

@@ -30,19 +30,19 @@ class JudgedView:
 
     Attributes:
         eye: The camera, as kernels take it.
-        image: Linear colour vec3 [H, W]; pixels that are not clean hold the colour of the nearest clean one.
+        image: Linear colour vec3 [H, W]; pixels next to a silhouette hold the colour of the nearest one that is not.
         depth: Of the mesh, float32 [H, W]; inf where there is none.
-        face_id: Of the mesh, int32 [H, W]; -1 where there is none.
         trust: float32 [H, W]: 0 on background and next to any silhouette, rising to 1 some pixels inside.
-        clean: bool [H, W], pixels that hold nothing but object colour.
+        photograph: Linear colour as it came, float32 [H, W, 3], on the host.
+        whole: bool [H, W], pixels that hold nothing but the colour of one surface; on the host.
     """
 
     eye: Any
     image: Any
     depth: Any
-    face_id: Any
     trust: Any
-    clean: Any
+    photograph: Array
+    whole: Array
 
 
 def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float, *, device: str) -> JudgedView:
@@ -56,12 +56,16 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
         ramp: Pixels over which the trust then rises to 1.
         device: Where the maps are to live.
     """
-    face_id, _, nearest = rasterize_on_device(mesh, camera, device=device)
+    _, _, nearest = rasterize_on_device(mesh, camera, device=device)
     depth = nearest.numpy()
-    solid = (view.mask >= SOLID_MASK) & np.isfinite(depth)
-    finite = np.where(np.isfinite(depth), depth, 1e3).astype(np.float32)
-    jump = maximum_filter(finite, 3) - minimum_filter(finite, 3) > STEEP / camera.fl_x * finite
-    clean = solid & ~jump
+    hit = np.isfinite(depth)
+    solid = (view.mask >= SOLID_MASK) & hit
+    slope = STEEP / camera.fl_x * np.where(hit, depth, 1.0)
+    front, back = minimum_filter(np.where(hit, depth, np.inf), 3), maximum_filter(np.where(hit, depth, -np.inf), 3)
+    whole = solid & (back - front <= slope)
+    # Next to the outline cover and cameras decide how much background a pixel holds; whoever looks between pixels
+    # must stay away from it.
+    clean = whole & (minimum_filter(hit.view(np.uint8), 3) > 0)
     image = view.rgb
     trust = np.zeros(clean.shape, np.float32)
     if clean.any():
@@ -80,16 +84,16 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
         eye=eye,
         image=wp.array(image, dtype=wp.vec3, device=device, copy=False),
         depth=nearest,
-        face_id=face_id,
         trust=wp.array(trust, dtype=wp.float32, device=device, copy=False),
-        clean=wp.array(clean, dtype=wp.bool, device=device, copy=False),
+        photograph=view.rgb,
+        whole=whole,
     )
 
 
 def brightened(view: JudgedView, gain: Array, *, device: str) -> JudgedView:
     """The view with its colours multiplied by a gain per channel, float32 [3]."""
-    image = view.image.numpy() * gain
-    return replace(view, image=wp.array(image, dtype=wp.vec3, device=device, copy=False))
+    image = wp.array(view.image.numpy() * gain, dtype=wp.vec3, device=device, copy=False)
+    return replace(view, image=image, photograph=view.photograph * gain)
 
 
 def see_points(view: JudgedView, position: Array, normal: Array, *, device: str) -> tuple[Array, Array, Array]:

@@ -1,0 +1,192 @@
+"""The texture that looks most like all views at once: a robust least-squares problem over all texels.
+
+Letters: V views, P pixels of one view that count, M texels, E pairs of neighbouring texels.
+Sought is the texture x, in sRGB since likeness is judged as it is seen, that makes
+
+    sum over views and pixels:  rho(|A x - photograph|)
+    + stiff * sum over neighbours i, j:  |(x - start)_i - (x - start)_j|^2  +  hold * sum over texels:  |x - start|^2
+
+least. A renders: each pixel is the mean of `SAMPLES` x `SAMPLES` bilinear look-ups. `start`, the blend of the views,
+decides where pixels say little, and the second term lets it decide what is finer than the pixels; without it, texels
+between the samples of one view would turn into a hatching in the colours of another.
+rho grows slower than the square (Cauchy), so what one view says against all others counts little.
+The minimum is found by reweighting, and conjugate gradients within.
+Source: Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977; Hestenes and Stiefel,
+"Methods of conjugate gradients for solving linear systems", 1952.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from meshwright.colour import linear_to_srgb
+from meshwright.device import map_threads
+from meshwright.geometry.atlas import Atlas
+from meshwright.rendering import rasterize_mesh
+from meshwright.texture.sight import JudgedView
+from meshwright.texture.texels import Texels
+from meshwright.types import Array, Camera, Mesh, Monitor
+
+__all__ = ["Pixels", "render_matrix", "solve_texture"]
+
+SAMPLES = 2
+"""Look-ups per pixel, along and across."""
+ROUNDS = 2
+"""How often weights are found anew; a third round changes next to nothing."""
+STEPS = 12
+"""Conjugate gradients at most, a round."""
+ENOUGH = 1e-2
+"""The residual may shrink to this share of its start in a round."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels:
+    """What one view says about the texels.
+
+    Attributes:
+        matrix: Render of texel values, float32 sparse [P, M].
+        colour: The photograph, sRGB float32 [P, 3].
+    """
+
+    matrix: sparse.csr_array
+    colour: Array
+
+
+def render_matrix(mesh: Mesh, atlas: Atlas, texels: Texels, view: JudgedView, camera: Camera, *, device: str) -> Pixels:
+    """The pixels of a view that show one surface and nothing else, as means of texels."""
+    height, width = view.whole.shape
+    seen = rasterize_mesh(mesh, camera.resized(width * SAMPLES, height * SAMPLES), device=device)
+
+    def by_pixel(values: Array) -> Array:
+        """[SAMPLES * H, SAMPLES * W, ...] to [H, W, SAMPLES ** 2, ...]."""
+        tail = values.shape[2:]
+        parted = values.reshape(height, SAMPLES, width, SAMPLES, *tail).swapaxes(1, 2)
+        return parted.reshape(height, width, SAMPLES**2, *tail)
+
+    face = by_pixel(seen.face_id)
+    use = (face >= 0).all(-1) & view.whole
+    face, bary = face[use], by_pixel(seen.bary)[use]
+    size = texels.size
+    corners = atlas.uv[atlas.uv_faces[face]]
+    place = np.einsum("psc,pscd->psd", bary, corners)
+    column = np.clip(place[..., 0] * size - 0.5, 0.0, size - 1.001)
+    row = np.clip((1.0 - place[..., 1]) * size - 0.5, 0.0, size - 1.001)
+    left, top = column.astype(np.int32), row.astype(np.int32)
+    right, down = column - left, row - top
+    first = top * size + left
+    texel = np.stack([first, first + 1, first + size, first + size + 1], -1)
+    share = np.stack(
+        [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down], -1, dtype=np.float32
+    )
+    number = texels.nearest[texel.ravel()].astype(np.int32)
+    count = len(face)
+    pointer = np.arange(count + 1, dtype=np.int32) * (4 * SAMPLES**2)
+    matrix = sparse.csr_array(
+        (share.ravel() / np.float32(SAMPLES**2), number, pointer), shape=(count, len(texels.index))
+    )
+    matrix.sum_duplicates()
+    return Pixels(matrix=matrix, colour=linear_to_srgb(view.photograph[use]))
+
+
+def neighbours(texels: Texels) -> sparse.csr_array:
+    """Differences of texels side by side or one above the other, float32 sparse [E, M]."""
+    size, count = texels.size, len(texels.index)
+    flat = np.full(size * size, -1, np.int32)
+    flat[texels.index] = np.arange(count, dtype=np.int32)
+    grid = flat.reshape(size, size)
+    pairs = []
+    for one, other in ((grid[:, :-1], grid[:, 1:]), (grid[:-1], grid[1:])):
+        both = (one >= 0) & (other >= 0)
+        pairs.append(np.stack([one[both], other[both]], -1))
+    pair = np.concatenate(pairs)
+    signs = np.tile(np.array([-1.0, 1.0], np.float32), len(pair))
+    pointer = np.arange(len(pair) + 1, dtype=np.int32) * 2
+    return sparse.csr_array((signs, pair.ravel(), pointer), shape=(len(pair), count))
+
+
+def solve_texture(
+    start: Array,
+    texels: Texels,
+    views: Sequence[Pixels],
+    *,
+    stiff: float,
+    hold: float,
+    doubt: float,
+    monitor: Monitor,
+) -> Array:
+    """The best texel colours.
+
+    Args:
+        start: What to stay near to, sRGB float32 [M, 3].
+        texels: Where texels lie.
+        views: What is seen of them.
+        stiff: Pull of neighbouring texels' changes to each other, against 1 for a pixel.
+        hold: Pull of each texel to `start`, more than 0.
+        doubt: Difference from the photograph, in sRGB, that halves a pixel's say; inf for plain least squares.
+        monitor: Asked before every step whether to stop.
+    Returns:
+        float32 [M, 3] in 0..1.
+    """
+    difference = neighbours(texels)
+    coupling = (difference.T @ difference).tocsr()
+    colour = start.copy()
+    for _ in range(ROUNDS if np.isfinite(doubt) else 1):
+
+        def missing(view: Pixels, now: Array = colour) -> Array:
+            return np.asarray(view.colour - view.matrix @ now)
+
+        lack = map_threads(missing, views)
+        monitor.check()
+        weights = [(1.0 / (1.0 + np.square(gap).mean(-1, keepdims=True) / doubt**2)).astype(np.float32) for gap in lack]
+        parts = list(zip(views, weights, lack, strict=True))
+        change = colour - start
+        right = _sum(map_threads(lambda part: part[0].matrix.T @ (part[1] * part[2]), parts))
+        right -= stiff * (coupling @ change) + hold * change
+        diagonal = _sum(map_threads(lambda part: part[0].matrix.power(2).T @ part[1][:, 0], parts))
+        diagonal += stiff * coupling.diagonal() + hold
+
+        def apply(x: Array, parts: Sequence[tuple[Pixels, Array, Array]] = parts) -> Array:
+            monitor.check()
+            seen = map_threads(lambda part: part[0].matrix.T @ (part[1] * (part[0].matrix @ x)), parts)
+            return _sum(seen) + stiff * (coupling @ x) + hold * x
+
+        colour = np.clip(colour + conjugate_gradients(apply, right, diagonal), 0.0, 1.0)
+    return colour
+
+
+def conjugate_gradients(apply: Callable[[Array], Array], right: Array, diagonal: Array) -> Array:
+    """Solve `apply(x) = right` for symmetric positive `apply`, scaled by its diagonal; columns share their steps.
+
+    Args:
+        apply: The matrix, on float32 [M, C].
+        right: float32 [M, C].
+        diagonal: Of the matrix, more than 0, float32 [M].
+    """
+    result = np.zeros_like(right)
+    residual, inverse = right.copy(), (1.0 / diagonal)[:, None].astype(np.float32)
+    scaled = inverse * residual
+    direction = scaled.copy()
+    height = first = float(np.vdot(residual, scaled))
+    for _ in range(STEPS):
+        if height <= ENOUGH**2 * first or height == 0.0:
+            break
+        product = apply(direction)
+        length = np.float32(height / float(np.vdot(direction, product)))
+        result += length * direction
+        residual -= length * product
+        scaled = inverse * residual
+        before, height = height, float(np.vdot(residual, scaled))
+        direction = scaled + np.float32(height / before) * direction
+    return result
+
+
+def _sum(parts: Sequence[Array]) -> Array:
+    """In the order of the views, so that results repeat."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
