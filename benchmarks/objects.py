@@ -58,6 +58,7 @@ class Task:
     case: str
     seed: int
     quality: str
+    model: str
     device: str
     ground: str
     align: str
@@ -68,7 +69,9 @@ class Task:
     @property
     def key(self) -> str:
         """What makes two rows the same measurement."""
-        return "|".join(map(str, (self.item, self.mode, self.case, self.seed, self.quality, self.ground)))
+        key = (self.item, self.mode, self.case, self.seed, self.quality, self.ground)
+        # Rows of the plain baseline are older than the choice of a model.
+        return "|".join(map(str, key if self.model == "hull" else (*key, self.model)))
 
 
 def case_config(case: str, seed: int, ground: str) -> DisturbConfig:
@@ -112,7 +115,7 @@ def measure(task: Task) -> dict[str, object]:
     """One row: figures against the truth, and what was found out about the cameras."""
     row: dict[str, object] = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(task).items()}
     row["key"] = task.key
-    options: dict[str, Any] = {"quality": task.quality, "device": task.device}
+    options: dict[str, Any] = {"model": task.model, "quality": task.quality, "device": task.device}
     if task.mode == "depth_metric" and task.state_unit:
         options |= {"depth_kind": "metric", "depth_unit": METRIC_UNIT}
     with tempfile.TemporaryDirectory(prefix="meshwright-objects-") as name:
@@ -237,6 +240,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rig-modes", default="none,depth_linear8", help="modes of swapped and mirrored cases")
     parser.add_argument("--seed", type=int, default=0, help="of the disturbance")
     parser.add_argument("--quality", default="standard", help="draft, standard or high")
+    parser.add_argument("--model", default="hull", help="hull, nvdiffrec or reconviagen")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--ground", choices=("alpha", "white", "studio"), default="alpha", help="behind the object")
     parser.add_argument("--score", type=Path, help="score.py; without it our own measures are used")
@@ -269,6 +273,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
                         case=case,
                         seed=options.seed if "disturbed" in case else 0,
                         quality=options.quality,
+                        model=options.model,
                         device=options.device,
                         ground=options.ground,
                         align=options.align,

@@ -103,8 +103,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--compile", action="store_true", help="fuse what lies between convolutions (takes a minute)")
-    parser.add_argument("--start", help="weights (mini.safetensors) to begin with instead of random ones")
-    parser.add_argument("--settle", type=float, default=0.7, help="share of the time after which see `settle`")
     parser.add_argument("--without", default="", help=f"leave out, comma-separated: {', '.join(CHANNELS + FAULTS)}")
     parser.add_argument("--check", type=float, default=60.0, help="seconds between validations")
     arguments = parser.parse_args()
@@ -119,10 +117,6 @@ def begin(arguments: argparse.Namespace, device: str) -> State:
     """Networks with random weights."""
     view, coarse, fine = (int(w) for w in arguments.widths.split(","))
     net = Prior(NetConfig(view=view, coarse=coarse, fine=fine), grid=arguments.grid)
-    if arguments.start:
-        from safetensors.torch import load_file
-
-        net.load_state_dict({name: value.float() for name, value in load_file(arguments.start).items()}, strict=False)
     mean = copy.deepcopy(net).requires_grad_(False)
     fused = device != "cpu"
     net.to(device)
@@ -160,7 +154,6 @@ def run(
     checked = state.elapsed
     stop = torch.zeros(1, device=device)
     running: list[torch.Tensor] = []
-    settled = False
     while True:
         state.elapsed = before + time.perf_counter() - begun
         if state.steps % 10 == 0:
@@ -171,8 +164,6 @@ def run(
             if stop.item() > 0:
                 break
         set_rate(state, arguments)
-        if state.elapsed >= arguments.settle * arguments.seconds and not settled:
-            settled, faults = True, settle(state, faults)
         scenes = render(next(packs), grid=arguments.grid, device=device)
         seen = blinded(shown(scenes, faults, generator), arguments.without)
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
@@ -183,7 +174,7 @@ def run(
         total.backward()
         if world > 1:
             average([p.grad for p in state.net.parameters() if p.grad is not None], world)
-        torch.nn.utils.clip_grad_norm_([p for p in state.net.parameters() if p.grad is not None], 1.0)
+        torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
         state.optimiser.step()
         follow(state)
         state.steps += 1
@@ -200,23 +191,6 @@ def run(
     if rank == 0:
         note(state, validation, arguments, {})
         save(state, arguments, out, device)
-
-
-def settle(state: State, faults: Faults) -> Faults:
-    """The last part of training: nothing but fine corrections.
-
-    Batch statistics differ from batch to batch, so that a network must learn not to rely on exact values; once they
-    stand still it can become exact. The views' network stays as it is, and faults become rarer.
-    """
-    state.net.load_state_dict(state.mean.state_dict())
-    for module in state.net.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
-    state.net.view.requires_grad_(False)
-    return replace(
-        faults, missing=0.6 * faults.missing, calibration=0.6 * faults.calibration, masks=0.6 * faults.masks,
-        depth=0.25 * faults.depth,
-    )  # fmt: skip
 
 
 def set_rate(state: State, arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from meshwright.device import map_threads
 from meshwright.models.reconviagen.lifting import HALF, MASK_SIZE, PICTURE_SIZE, Seen
 from meshwright.types import Array, Camera, View
 
-__all__ = ["SLOTS", "Frame", "mirrored", "quarter_turned", "shown", "slots_of"]
+__all__ = ["SLOTS", "Frame", "shown", "slots_of"]
 
 SLOTS = (
     ((0, 0, 1), (0, 1, 0)),
@@ -141,48 +141,4 @@ def _sampled(values: Array, place: torch.Tensor, *, nearest: bool = False) -> to
         mode="nearest" if nearest else "bilinear",
         align_corners=False,
         padding_mode="zeros",
-    )
-
-
-def mirrored(seen: Seen) -> Seen:
-    """The mirror image of everything at x = 0: left and right views change places, every picture is flipped."""
-    order = [0, 1, 3, 2, 4, 5]
-    flip = torch.tensor([-1.0, 1.0, 1.0], device=seen.mask.device)
-    lens = seen.lens[:, order] * torch.tensor([1.0, -1.0, 1.0], device=seen.mask.device)
-    return Seen(
-        present=seen.present[:, order],
-        mask=seen.mask[:, order].flip(-1),
-        picture=seen.picture[:, order].flip(-1),
-        rotation=flip[:, None] * seen.rotation[:, order] * flip,
-        position=seen.position[:, order] * flip,
-        lens=lens,
-    )
-
-
-def quarter_turned(seen: Seen) -> Seen:
-    """Everything turned by 90 degrees about +Y: what faced +Z faces +X.
-
-    The views from the sides move on by one slot; the views from above and below stay, and are turned in their plane so
-    that the side that is now in front is up again.
-    """
-    order = [3, 2, 0, 1, 4, 5]
-    turn = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]], device=seen.mask.device)
-    mask, picture, lens = seen.mask[:, order], seen.picture[:, order], seen.lens[:, order]
-    rotation = seen.rotation[:, order] @ turn.T
-    masks, pictures, lenses, rotations = ([x[:, v] for v in range(len(order))] for x in (mask, picture, lens, rotation))
-    for slot, times in ((4, 1), (5, -1)):
-        masks[slot] = torch.rot90(masks[slot], times, (-2, -1))
-        pictures[slot] = torch.rot90(pictures[slot], times, (-2, -1))
-        focal, right, up = lenses[slot].unbind(-1)
-        # The picture's content goes counter-clockwise: what lay right lies up now.
-        lenses[slot] = torch.stack([focal, -times * up, times * right], -1)
-        x, y, z = rotations[slot].unbind(-2)
-        rotations[slot] = torch.stack([-times * y, times * x, z], -2)
-    return Seen(
-        present=seen.present[:, order],
-        mask=torch.stack(masks, 1),
-        picture=torch.stack(pictures, 1),
-        rotation=torch.stack(rotations, 1),
-        position=seen.position[:, order] @ turn.T,
-        lens=torch.stack(lenses, 1),
     )

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["ReconviagenModel"]
 
 _GRIDS = {"draft": 144, "standard": 224, "high": 320}
-_MEASURED = 0.005
-"""Doubt of a shape that depth renders decided lies below this share of its longest side, of outlines alone above."""
+_OUTLINES = 0.01
+"""Doubt of a shape that was made of outlines alone; whatever depth had a part in is less in doubt, and better than what
+the networks make of it (docs/prior.md)."""
 
 
 class ReconviagenModel(BaseReconstructionModel):
@@ -57,7 +58,7 @@ class ReconviagenModel(BaseReconstructionModel):
                 report={"refinement": "none"} | named,
                 warnings=("The networks were not asked: the views show no object.",),
             )
-        if evidence.doubt < _MEASURED:
+        if evidence.doubt < _OUTLINES:
             return Proposal(mesh=evidence.shape, report={"refinement": "none: depth decides the shape"} | named)
         checkpoint.prior.to(evidence.device)
         mesh, report = prior_shape(

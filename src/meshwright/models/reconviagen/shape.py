@@ -15,7 +15,7 @@ from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_s
 from meshwright.geometry.shape import restore_missing
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume
 from meshwright.geometry.working import working_views
-from meshwright.models.reconviagen.crops import Frame, mirrored, shown, slots_of
+from meshwright.models.reconviagen.crops import Frame, shown, slots_of
 from meshwright.models.reconviagen.lifting import HALF
 from meshwright.models.reconviagen.network import FINE_LIMIT
 from meshwright.models.reconviagen.weights import Checkpoint
@@ -32,8 +32,6 @@ class PriorConfig:
     """Voxels along the longest side of the result."""
     image_size: int = 1024
     """Long side of the silhouettes that the result is held to, in pixels."""
-    mirror: bool = True
-    """Also look at the object's mirror image, and take the mean."""
     smoothing: int = 6
     """Taubin iterations on the extracted surface."""
 
@@ -60,16 +58,13 @@ def believe(
     checkpoint: Checkpoint,
     *,
     depths: dict[int, Array] | None = None,
-    mirror: bool = True,
 ) -> Believed:
-    """Run the networks once, or twice with `mirror`."""
+    """Run the networks; arguments as for `prior_shape`."""
     device = next(checkpoint.prior.parameters()).device
     seen = shown(views, cameras, frame, depths)
     seen = replace(seen, **{name: getattr(seen, name).to(device) for name in seen.__dataclass_fields__})
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         field = checkpoint.prior(seen)[0].clamp(-1, 1)
-        if mirror:
-            field = (field + checkpoint.prior(mirrored(seen))[0].clamp(-1, 1).flip(1)) / 2
     found = field[0].float().cpu().numpy() * (FINE_LIMIT * frame.size)
     return Believed(field=found, frame=frame, views=len(slots_of(cameras, frame)))
 
@@ -112,7 +107,7 @@ def prior_shape(
     monitor.check()
     frame = _frame(hull)
     monitor.report(30, "Asking the networks")
-    believed = believe(views, cameras, frame, checkpoint, depths=depths, mirror=config.mirror)
+    believed = believe(views, cameras, frame, checkpoint, depths=depths)
     monitor.check()
     monitor.report(60, "Holding the shape to the outlines")
     inner = -resampled(believed, hull, device)
