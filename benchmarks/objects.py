@@ -3,6 +3,7 @@
     python benchmarks/objects.py DATA --out build/objects                         # every object, mode and case
     python benchmarks/objects.py DATA --out build/objects --score tools/score.py  # an independent measure
     python benchmarks/objects.py DATA --out build/objects --only spot,bob --modes none,depth_linear8 --cases plain
+    python benchmarks/objects.py DATA --out build/objects --modes none --cases plain --model reconviagen
 
 DATA holds one folder per object in the layout of `meshwright synth` (views/, depth_*/, transforms_test.json,
 gt_mesh.ply). Each run gets a folder with nothing but six views and one kind of depth. Cases:

@@ -26,7 +26,7 @@ from training.measure import f_score
 from training.objects import DATA_VERSION, loader, pack
 from training.scenes import Scenes, render
 
-CHANNELS = ("colour", "depth", "surfaces")
+CHANNELS = ("colour", "depth")
 FAULTS = ("missing", "calibration", "masks", "exposure", "grey")
 CASES = {
     "six": ((1, 1, 1, 1, 1, 1), False),
