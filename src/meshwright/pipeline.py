@@ -32,7 +32,14 @@ from meshwright.geometry import (
     unwrap,
 )
 from meshwright.inputs import InputConfig, read_inputs, write_masks
-from meshwright.models import BaseReconstructionModel, Evidence, ModelOutput, Proposal, get_model
+from meshwright.models import (
+    AVAILABLE_MODELS,
+    BaseReconstructionModel,
+    Evidence,
+    ModelOutput,
+    Proposal,
+    get_model,
+)
 from meshwright.progress import Plan, Stage
 from meshwright.quality import QualityReport, judge, write_previews, write_quality_json, write_report_html
 from meshwright.running import Run
@@ -153,10 +160,13 @@ class Result:
 
 def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tuple[Stage, ...]:
     """The stages of a run with this model, in order; shares are seconds at `standard` on two CPU cores."""
+    first = model.starts_from
+    start = [Stage(name="start", title=f"Starting from {first}", share=AVAILABLE_MODELS[first].share)] if first else []
     return (
         Stage(name="read", title="Reading the views", share=5),
         Stage(name="cameras", title="Finding the cameras", share=4),
         Stage(name="shape", title="Carving the shape", share=12),
+        *start,
         Stage(name="model", title=f"Refining with {model.model_name}", share=model.share),
         Stage(name="simplify", title="Simplifying the mesh", share=0.5),
         Stage(name="unwrap", title="Laying out the texture", share=1),
@@ -259,6 +269,16 @@ def _recipe(
         doubt=shape.doubt,
         free_cameras=solution.frame == "free",
     )
+    first = None
+    if model.starts_from:
+        first = run.keep(
+            "start",
+            Proposal,
+            lambda m: _start(model.starts_from or "", evidence, device, m),
+            model.starts_from,
+            evidence.effort,
+        )
+        evidence = replace(evidence, shape=first.mesh, doubt=evidence.doubt if first.doubt is None else first.doubt)
     proposal = run.keep("model", Proposal, lambda m: model.propose(evidence, m), model.model_name, evidence.effort)
     if proposal.cameras is not None:
         solution = replace(solution, cameras=proposal.cameras)
@@ -283,7 +303,8 @@ def _recipe(
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
 
     notes = (atlas.note,) if atlas.note else ()
-    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *proposal.warnings, *notes)
+    before = first.warnings if first else ()
+    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *before, *proposal.warnings, *notes)
 
     def check(monitor: Monitor) -> QualityReport:
         monitor.report(0, "Rendering the files")
@@ -306,6 +327,7 @@ def _recipe(
             "settings": config.plain(),
             "cameras": solution.report,
             "shape": shape.report,
+            "start": first.report if first else {},
             "model": proposal.report,
             "atlas": atlas.method,
         },
@@ -327,6 +349,16 @@ def _recipe(
 
     run.do("report", write)
     return quality
+
+
+def _start(name: str, evidence: Evidence, device: str, monitor: Monitor) -> Proposal:
+    """The proposal of the model that another one starts from."""
+    model = get_model(name, device=device, recipe=run_model)
+    try:
+        model.load_weights()
+        return model.propose(evidence, monitor)
+    finally:
+        model.cleanup()
 
 
 def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -336,3 +337,32 @@ def test_a_monitor_is_silent_by_default() -> None:
     monitor: Monitor = SilentMonitor()
     monitor.report(10, "step")
     monitor.check()
+
+
+def test_a_model_may_start_from_another_one() -> None:
+    names = [stage.name for stage in pipeline.stages(meshwright.AVAILABLE_MODELS["nvdiffrec"])]
+    assert names[names.index("shape") :][:3] == ["shape", "start", "model"]
+    assert "start" not in [stage.name for stage in pipeline.stages(meshwright.AVAILABLE_MODELS["hull"])]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_started_from_is_loaded_and_let_go(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    calls = []
+
+    class First:
+        def load_weights(self) -> None:
+            calls.append("load")
+
+        def propose(self, evidence: object, monitor: object) -> str:
+            calls.append("propose")
+            if fails:
+                raise OptionError("no")
+            return "a proposal"
+
+        def cleanup(self) -> None:
+            calls.append("cleanup")
+
+    monkeypatch.setattr(pipeline, "get_model", lambda *_, **__: First())
+    with pytest.raises(OptionError) if fails else contextlib.nullcontext():
+        assert pipeline._start("first", None, "cpu", SilentMonitor()) == "a proposal"  # type: ignore[arg-type]
+    assert calls == ["load", "propose", "cleanup"]

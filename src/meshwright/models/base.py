@@ -55,10 +55,12 @@ class Proposal:
         cameras: Where the model found better ones, one per view.
         report: What `quality.json` should say of the model's own work, JSON-able.
         warnings: Plain sentences for the user.
+        doubt: How far the mesh may be wrong, as a share of its longest side; None if as far as the first shape.
     """
 
     mesh: Mesh
     cameras: tuple[Camera, ...] | None = None
+    doubt: float | None = None
     report: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -111,6 +113,8 @@ class BaseReconstructionModel(ABC):
     """The name in the registry."""
     required_vram_gb: ClassVar[float] = 0.0
     """GPU memory it cannot do without, GiB; 0 where it also runs on a CPU."""
+    starts_from: ClassVar[str | None] = None
+    """The model whose proposal is the first shape of this one; None where that is the hull with depth fused into it."""
     share: ClassVar[float] = 0.0
     """How long `propose` takes beside the other stages (those add up to 100); 0 where it is immediate."""
 

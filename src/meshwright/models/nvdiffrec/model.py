@@ -1,7 +1,8 @@
 """The model `nvdiffrec`: optimisation through a differentiable rasteriser (Munkberg et al., CVPR 2022).
 
-So far its first half: shape, cameras and texture are refined from the hull with depth fused into it. Topology stays as
-it is, materials and light come later; `quality.json` says what was done.
+So far its first half: shape, cameras and texture are refined from the hull with depth fused into it or, where depth
+does not decide the shape, from what the learned prior believes. Topology stays as it is, materials and light come later;
+`quality.json` says what was done.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ class NvdiffrecModel(BaseReconstructionModel):
     """Bends the first shape and moves the cameras until renders look like the views."""
 
     model_name: ClassVar[str] = "nvdiffrec"
+    starts_from: ClassVar[str | None] = "reconviagen"
     share: ClassVar[float] = 120.0
 
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:

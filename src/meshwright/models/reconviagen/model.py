@@ -22,6 +22,8 @@ _GRIDS = {"draft": 144, "standard": 224, "high": 320}
 _OUTLINES = 0.01
 """Doubt of a shape that was made of outlines alone; whatever depth had a part in is less in doubt, and better than what
 the networks make of it (docs/prior.md)."""
+_BELIEF = 0.005
+"""Doubt of what the networks believe."""
 
 
 class ReconviagenModel(BaseReconstructionModel):
@@ -69,7 +71,7 @@ class ReconviagenModel(BaseReconstructionModel):
             evidence.device,
             PriorConfig(grid=_GRIDS[evidence.effort]),
         )
-        return Proposal(mesh=mesh, report={"refinement": "learned prior"} | named | report)
+        return Proposal(mesh=mesh, doubt=_BELIEF, report={"refinement": "learned prior"} | named | report)
 
     def cleanup(self) -> None:
         """Forgets the networks too."""
