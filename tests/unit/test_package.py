@@ -53,7 +53,7 @@ PUBLIC = {
     """,
     "meshwright.export": """
         ExportedFiles encode_png export_result load_textured save_mesh_both_formats validate_mesh_output
-        weld write_atomic write_glb write_obj write_ply write_png
+        weld write_animation write_atomic write_glb write_obj write_ply write_png
     """,
     "meshwright.quality": """
         Comparison JudgeConfig MeshFacts PreviewFiles QualityReport QualityStatus compare_meshes judge

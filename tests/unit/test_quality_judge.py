@@ -232,7 +232,9 @@ def test_the_page_stands_alone(judged: tuple[Path, ViewSet, QualityReport], tmp_
     assert names == sorted(
         [f"textured_{i:02d}.png" for i in range(6)]
         + [f"wireframe_{i:02d}.png" for i in range(6)]
+        + [f"normals_{i:02d}.png" for i in range(6)]
         + [f"turntable_{i:02d}.png" for i in range(8)]
+        + ["turntable.webp"]
     )
     page = write_report_html(report, tmp_path / "report.html", previews=previews, title="A <box>").read_text()
     assert len(page) < 5_000_000
@@ -274,6 +276,8 @@ def test_previews_show_the_views(judged: tuple[Path, ViewSet, QualityReport], tm
     with Image.open(files.textured[4]) as picture:
         shown = np.asarray(picture).astype(int)
     assert np.abs(shown - report.views[4].render).max() <= 1
+    with Image.open(files.animation) as walk:
+        assert walk.format == "WEBP" and walk.n_frames == 36 and walk.size == (72, 72)
     only = write_previews(mesh, [replace(report.cameras[0], width=144, cx=72)] * 9, tmp_path / "wide", size=100)
     with Image.open(only.textured[0]) as picture:
         assert len(only.textured) == 6 and picture.size == (100, 50)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshwright.export.files import encode_png, write_atomic, write_png
+from meshwright.export.files import encode_png, write_animation, write_atomic, write_png
 from meshwright.export.glb import write_glb
 from meshwright.export.load import load_textured, weld
 from meshwright.export.obj import write_obj
@@ -18,6 +18,7 @@ __all__ = [
     "save_mesh_both_formats",
     "validate_mesh_output",
     "weld",
+    "write_animation",
     "write_atomic",
     "write_glb",
     "write_obj",

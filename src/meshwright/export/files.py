@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all, and PNGs with the same bytes for the same pixels."""
+"""Files that appear whole or not at all, PNGs with the same bytes for the same pixels, and animations."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from meshwright.errors import OutputError, ShapeError
 from meshwright.types import Array
 
-__all__ = ["encode_png", "write_atomic", "write_png"]
+__all__ = ["encode_png", "write_animation", "write_atomic", "write_png"]
 
 COMPRESSION = 4
 """zlib level: 6 takes twice as long on photographic textures and saves two per cent."""
@@ -51,3 +52,20 @@ def encode_png(image: Array) -> bytes:
 def write_png(path: Path, image: Array) -> Path:
     """`encode_png` to a file, whole or not at all."""
     return write_atomic(path, encode_png(image))
+
+
+def write_animation(path: Path, frames: Sequence[Array], seconds: float) -> Path:
+    """An endless animated WebP, whole or not at all.
+
+    Args:
+        path: Ends in `.webp`.
+        frames: uint8 [H, W, 3] in sRGB each, at least one, all of one size.
+        seconds: How long one round takes.
+    """
+    if not frames or any(frame.dtype != np.uint8 or frame.shape != (*frames[0].shape[:2], 3) for frame in frames):
+        raise ShapeError("An animation is made from at least one picture, uint8 [H, W, 3] and all of one size.")
+    first, *others = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    stream = io.BytesIO()
+    pause = round(1000 * seconds / len(frames))
+    first.save(stream, "WEBP", save_all=True, append_images=others, duration=pause, loop=0, quality=80, method=2)
+    return write_atomic(path, stream.getvalue())

@@ -1,4 +1,4 @@
-"""Pictures of the result for people: from the input cameras, as a wireframe, and walking around."""
+"""Pictures of the result for people: from the input cameras, as a wireframe, its normals, and walking around."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ import numpy as np
 
 from meshwright.device import map_threads
 from meshwright.errors import OptionError
-from meshwright.export import write_png
+from meshwright.export import write_animation, write_png
 from meshwright.quality.comparison import render, working_size
-from meshwright.rendering import render_wireframe, turntable_cameras
-from meshwright.types import Camera, ColouredMesh, Monitor, SilentMonitor, TexturedMesh
+from meshwright.rendering import Picture, render_normals, render_wireframe, turntable_cameras
+from meshwright.types import Array, Camera, ColouredMesh, Monitor, SilentMonitor, TexturedMesh
 
 __all__ = ["PreviewFiles", "write_previews"]
 
 MOST_VIEWS = 6
 """Posed image sets have dozens of cameras; so many are shown, evenly spread."""
 TURNTABLE = 8
+FRAMES = 36
+"""Of the animated turntable."""
+FRAME_SIZE = 400
+"""Most pixels of its sides."""
+SECONDS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewFiles:
-    """What was written: `textured_00.png` and so on."""
+    """What was written: `textured_00.png` and so on, and `turntable.webp`, which moves."""
 
     textured: tuple[Path, ...]
     wireframe: tuple[Path, ...]
+    normals: tuple[Path, ...]
     turntable: tuple[Path, ...]
+    animation: Path
 
 
 def write_previews(
@@ -62,24 +69,36 @@ def write_previews(
     )
     shown = [_fitted(cameras[index], size) for index in places]
     around = turntable_cameras(mesh.mesh, count=TURNTABLE, size=size)
-    jobs = [(f"textured_{index:02d}.png", camera) for index, camera in enumerate(shown)]
-    jobs += [(f"wireframe_{index:02d}.png", camera) for index, camera in enumerate(shown)]
+    jobs = [(f"{kind}_{index:02d}.png", camera) for kind in _KINDS for index, camera in enumerate(shown)]
     jobs += [(f"turntable_{index:02d}.png", camera) for index, camera in enumerate(around)]
 
-    def draw(job: tuple[str, Camera]) -> Path:
+    def paint(name: str, camera: Camera) -> Array:
         monitor.check()
-        name, camera = job
+        picture: Picture
         if name.startswith("wireframe"):
             picture = render_wireframe(mesh.mesh, camera, device=device)
+        elif name.startswith("normals"):
+            picture = render_normals(mesh.mesh, camera, device=device)
         else:
             picture = render(mesh, camera, device=device)
-        return write_png(folder / name, np.rint(picture.over(1.0) * 255).astype(np.uint8))
+        return np.rint(picture.over(1.0) * 255).astype(np.uint8)
 
-    paths = map_threads(draw, jobs, device=device)
+    paths = map_threads(lambda job: write_png(folder / job[0], paint(*job)), jobs, device=device)
+    walk = turntable_cameras(mesh.mesh, count=FRAMES, size=min(size, FRAME_SIZE))
+    frames = map_threads(lambda camera: paint("animation", camera), walk, device=device)
+    monitor.check()
     count = len(shown)
+    textured, wireframe, normals = (tuple(paths[i * count : (i + 1) * count]) for i in range(3))
     return PreviewFiles(
-        textured=tuple(paths[:count]), wireframe=tuple(paths[count : 2 * count]), turntable=tuple(paths[2 * count :])
+        textured=textured,
+        wireframe=wireframe,
+        normals=normals,
+        turntable=tuple(paths[3 * count :]),
+        animation=write_animation(folder / "turntable.webp", frames, SECONDS),
     )
+
+
+_KINDS = ("textured", "wireframe", "normals")
 
 
 def _fitted(camera: Camera, size: int) -> Camera:
