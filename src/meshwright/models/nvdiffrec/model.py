@@ -1,8 +1,8 @@
 """The model `nvdiffrec`: optimisation through a differentiable rasteriser (Munkberg et al., CVPR 2022).
 
 So far its first half: shape, cameras and texture are refined from the hull with depth fused into it or, where depth
-does not decide the shape, from what the learned prior believes. Topology stays as it is, materials and light come later;
-`quality.json` says what was done.
+does not decide the shape, from what the learned prior believes. Topology stays as it is, materials and light come
+later; `quality.json` says what was done.
 """
 
 from __future__ import annotations
