@@ -49,6 +49,7 @@ PACKAGES = {
     "pillow": "PIL",
     "torch": "torch",
     "warp-lang": "warp",
+    "safetensors": "safetensors",
     "trimesh": "trimesh",
     "embreex": "embreex",
     "scikit-image": "skimage",
