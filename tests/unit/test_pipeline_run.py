@@ -197,7 +197,9 @@ def test_a_wish_to_stop_leaves_nothing(six: Path, tmp_path: Path, stop_at: float
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_nothing_and_ends_with_130(six: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from meshwright.cli.app import main; main()"]
+    # What a shell starts in the background ignores SIGINT, and so would this child of it.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from meshwright.cli.app import main; main()"]
     arguments = ["reconstruct", str(six), "-o", str(tmp_path / "car"), "--json", "--rig", "default"]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
