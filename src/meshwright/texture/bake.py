@@ -68,8 +68,9 @@ class TextureConfig:
             ("hold", 1000),
             ("doubt", 1000),
         ):
-            if not 0 <= getattr(self, name) <= most:
-                faults.append(f"{name}={getattr(self, name)} (use 0 to {most})")
+            least = 1e-6 if name in ("hold", "doubt") else 0
+            if not least <= getattr(self, name) <= most:
+                faults.append(f"{name}={getattr(self, name)} (use {least} to {most})")
         if faults:
             raise OptionError("Texture options out of range: " + "; ".join(faults) + ".")
 
