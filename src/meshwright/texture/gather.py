@@ -1,4 +1,4 @@
-"""Carrying the views' pixels to the texels, and the render's errors back.
+"""Carrying the views' pixels to the texels.
 
 Letters: V views, M texels, G vertices of the surface graph, T side of the texture.
 """
@@ -53,7 +53,6 @@ class TexelLoader:
             wp.array(graph.mesh.vertex_normals(), dtype=wp.vec3, device=device),
         ]
         self._share = [wp.array(s, dtype=wp.float32, device=device) for s in share]
-        self._zero = wp.zeros(len(graph.mesh.vertices), dtype=wp.vec3, device=device)
         parts = 1 if device != "cpu" else 4 * cpu_threads()
         bounds = np.linspace(0, self.count, parts + 1).astype(int)
         self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds) if b > a]
@@ -65,24 +64,16 @@ class TexelLoader:
             for part in self._parts
         ]
 
-    def gather(
-        self, views: Sequence[JudgedView], images: Sequence[Any], bases: Sequence[Array] | None, spare: float = SPARE
-    ) -> Gathered:
+    def gather(self, views: Sequence[JudgedView], images: Sequence[Any], bases: Sequence[Array]) -> Gathered:
         """Weighted mean of the views' pixels over each texel.
 
         Args:
             views: What can be seen.
-            images: One picture per view, vec3 [H, W] on the device: its colour, or what its render lacks.
-            bases: Per view, what to subtract, float32 [G, 3]; None subtracts nothing.
-            spare: Weight of views that see a texel but were not chosen for it. With 0 they are not even asked, which
-                is faster, and `grade` speaks of the chosen ones only.
+            images: Their colour, one picture per view, vec3 [H, W] on the device.
+            bases: Per view, what to subtract, float32 [G, 3].
         """
         device = self.device
-        floors = (
-            [self._zero] * len(views)
-            if bases is None
-            else [wp.array(np.ascontiguousarray(b, np.float32), dtype=wp.vec3, device=device) for b in bases]
-        )
+        floors = [wp.array(np.ascontiguousarray(b, np.float32), dtype=wp.vec3, device=device) for b in bases]
 
         detail, best = np.empty((self.count, 3), np.float32), np.empty(self.count, np.float32)
 
@@ -92,7 +83,7 @@ class TexelLoader:
             weight, grade = (wp.zeros(count, dtype=wp.float32, device=device) for _ in range(2))
             for view, image, share, floor in zip(views, images, self._share, floors, strict=True):
                 inputs = [*self._texels[part], *self._graph, share, floor, view.eye, view.depth, view.trust, image]
-                wp.launch(kernels.gather_kernel, count, [*inputs, spare], [total, weight, grade], device=device)
+                wp.launch(kernels.gather_kernel, count, [*inputs, SPARE], [total, weight, grade], device=device)
             np.divide(total.numpy(), np.maximum(weight.numpy(), 1e-9)[:, None], out=detail[self._parts[part]])
             best[self._parts[part]] = grade.numpy()
 
