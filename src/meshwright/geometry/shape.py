@@ -88,14 +88,7 @@ def reconstruct_shape(
     """
     working = working_views(views.views, cameras, config.image_size)
     monitor.check()
-    low, high = find_bounds(working, device)
-    cell = float((high - low).max()) / config.grid
-    hull = hull_volume(working, low, high, cell, device)
-    if not (hull.field > 0).any():
-        raise InputError(
-            "No point in space lies inside all silhouettes.",
-            hint="Look at the masks: a view may show another object, be cut off, or belong to another camera.",
-        )
+    hull = outline_hull(working, config.grid, device)
     monitor.check()
     depth = None
     if config.use_depth:
@@ -116,7 +109,7 @@ def reconstruct_shape(
     mesh = taubin_smooth(mesh, config.smoothing)
     report: dict[str, object] = {
         "grid": list(volume.field.shape),
-        "cell": round(cell, 6),
+        "cell": round(volume.cell, 6),
         "depth": depth.report if depth is not None else [],
         "repaired_pixels": repaired,
         "dropped_parts": dropped,
@@ -218,6 +211,22 @@ def _calmed(field: Array, hull: Volume, depth: PreparedDepth) -> Array:
 
 _REPAIR_SHRINK = 2
 _REPAIR_ROUNDS = 5
+
+
+def outline_hull(working: WorkingViews, grid: int, device: str) -> Volume:
+    """The visual hull with `grid` voxels along its longest side.
+
+    Raises:
+        InputError: No point of space lies inside all silhouettes.
+    """
+    low, high = find_bounds(working, device)
+    hull = hull_volume(working, low, high, float((high - low).max()) / grid, device)
+    if not (hull.field > 0).any():
+        raise InputError(
+            "No point in space lies inside all silhouettes.",
+            hint="Look at the masks: a view may show another object, be cut off, or belong to another camera.",
+        )
+    return hull
 
 
 def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device: str) -> tuple[Volume, int]:

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as functional
 from scipy import ndimage
 
-from meshwright.errors import InputError
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
-from meshwright.geometry.shape import restore_missing
-from meshwright.geometry.volume import Volume, find_bounds, hull_volume
+from meshwright.geometry.shape import outline_hull, restore_missing
+from meshwright.geometry.volume import Volume
 from meshwright.geometry.working import working_views
 from meshwright.models.reconviagen.crops import Frame, shown, slots_of
 from meshwright.models.reconviagen.lifting import HALF
@@ -96,14 +95,7 @@ def prior_shape(
     """
     monitor.report(0, "Looking at the outlines")
     working = working_views(views, cameras, config.image_size)
-    low, high = find_bounds(working, device)
-    cell = float((high - low).max()) / config.grid
-    hull = hull_volume(working, low, high, cell, device)
-    if not (hull.field > 0).any():
-        raise InputError(
-            "No point in space lies inside all silhouettes.",
-            hint="Look at the masks: a view may show another object, be cut off, or belong to another camera.",
-        )
+    hull = outline_hull(working, config.grid, device)
     monitor.check()
     frame = _frame(hull)
     monitor.report(30, "Asking the networks")
