@@ -11,6 +11,8 @@
     ├── WeightsNotInstalledError    "weights.not_installed" a model needs a checkpoint that is not here
     ├── DeviceError                 "device.unavailable"    the asked device is missing
     │   └── VramError               "device.vram"           the job cannot fit into GPU memory
+    ├── ServiceError                "service.refused"       a job service said no; `problem` is its own code
+    │   └── ServiceUnreachableError "service.unreachable"   a job service does not answer
     └── Cancelled                   "cancelled"             the caller asked to stop
 
 An error says what was found and what was expected (`message`), and what to do (`hint`). `code` is stable: the command
@@ -33,6 +35,8 @@ __all__ = [
     "MeshwrightError",
     "OptionError",
     "OutputError",
+    "ServiceError",
+    "ServiceUnreachableError",
     "ShapeError",
     "VramError",
     "WeightsNotInstalledError",
@@ -141,6 +145,31 @@ class VramError(DeviceError):
     """The job cannot fit into the GPU memory that is free."""
 
     code = "device.vram"
+
+
+class ServiceError(MeshwrightError):
+    """A job service refused a request, or its job did not end well.
+
+    Attributes:
+        problem: The service's own code, such as `JOB_NOT_FOUND` or `MODEL_OOM`; docs/api.md lists them.
+        status: HTTP status; 0 where there was none.
+    """
+
+    code = "service.refused"
+    exit_code = 7
+
+    def __init__(
+        self, message: str, *, hint: str = "", problem: str = "UNKNOWN_ERROR", status: int = 0, **details: object
+    ) -> None:
+        super().__init__(message, hint=hint, problem=problem, status=status, **details)
+        self.problem = problem
+        self.status = status
+
+
+class ServiceUnreachableError(ServiceError):
+    """A job service does not answer."""
+
+    code = "service.unreachable"
 
 
 class Cancelled(MeshwrightError):  # noqa: N818  (it is an outcome, not a fault)

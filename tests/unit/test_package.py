@@ -60,6 +60,7 @@ PUBLIC = {
         mesh_facts write_previews write_quality_json write_report_html
     """,
     "meshwright.synth": "DisturbConfig SynthConfig disturb list_objects write_example",
+    "meshwright.client": "AsyncClient Cancellation Client Job JobFault Page",
     "meshwright.pipeline": "OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
 }
 """Every public name, by the one path it is imported from. Adding one is a decision; removing one breaks somebody."""
