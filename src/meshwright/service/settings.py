@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     upload_stall_s: float = Field(default=30, gt=0)
     """Longest silence within an upload."""
 
+    min_free_mb: float = Field(default=500, ge=0)
+    """Below this much free space in storage the service is not ready and takes no submissions."""
+    events_limit_s: float = Field(default=900, gt=0)
+    """Streams of events end after this time; clients then go on with Last-Event-ID."""
+
     # Who may do what
     auth: Literal["auto", "on", "off"] = "auto"
     """API keys: `auto` asks for them unless the API is bound to a loopback address."""

@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, lite
 
 from meshwright.service.codes import Code
 from meshwright.service.jobs.errors import LostClaim
-from meshwright.service.jobs.records import Artefact, Claim, JobError, JobRecord, record_of
+from meshwright.service.jobs.records import Claim, JobError, JobRecord, record_of
 from meshwright.service.jobs.states import FINAL
+from meshwright.service.storage import FileFacts
 from meshwright.service.store.tables import artefacts, deliveries, jobs, publications, webhooks
 from meshwright.types import JobStatus
 
@@ -130,7 +131,7 @@ def publish(
     mine: Claim,
     model: str,
     place: Callable[[], str],
-    files: Sequence[Artefact],
+    files: Sequence[FileFacts],
     quality: Mapping[str, Any],
 ) -> bool:
     """Makes the output of one model visible.
@@ -141,7 +142,7 @@ def publish(
         model: Whose output it is.
         place: Moves the checked files to their place and says where that is; called once the claim is known to hold,
             and again if the transaction has to be repeated.
-        files: What `place` brings into place; their keys are relative to its answer.
+        files: What `place` brings into place, by names relative to its answer.
         quality: How good it is.
     Returns:
         False where an earlier attempt had published this model; then nothing is changed.
@@ -177,6 +178,7 @@ def publish(
                 "key": f"{location}/{file.name}",
                 "size": file.size,
                 "sha256": file.sha256,
+                "crc32": file.crc32,
             }
             for file in files
         ],

@@ -176,6 +176,7 @@ class Artefact:
         key: Where it lies in storage.
         size: Bytes.
         sha256: Of its content.
+        crc32: Of its content, as ZIP archives want it.
     """
 
     job_id: str
@@ -184,6 +185,7 @@ class Artefact:
     key: str
     size: int
     sha256: str
+    crc32: int
 
     @property
     def etag(self) -> str:

@@ -31,6 +31,7 @@ from meshwright.service.jobs.records import (
     record_of,
 )
 from meshwright.service.jobs.states import FINAL, OPEN
+from meshwright.service.storage import FileFacts
 from meshwright.service.store import Store
 from meshwright.service.store.tables import artefacts, idempotency, jobs, publications, webhooks
 from meshwright.types import JobStatus
@@ -166,7 +167,7 @@ class Jobs:
         mine: Claim,
         model: str,
         location: str | Callable[[], str],
-        files: Sequence[Artefact],
+        files: Sequence[FileFacts],
         quality: Mapping[str, Any],
     ) -> bool:
         """Makes a model's output visible; see `claims.publish`. Raises `LostClaim`."""

@@ -124,6 +124,7 @@ artefacts = Table(
     Column("key", Text, nullable=False),  # where it lies in storage
     Column("size", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
+    Column("crc32", BigInteger, nullable=False),  # for ZIP archives that are made while they are sent
 )
 
 keys = Table(

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("crc32", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name=op.f("fk_artefacts_job_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job_id", "model", "name", name=op.f("pk_artefacts")),
     )
