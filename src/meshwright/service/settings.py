@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """`postgresql+psycopg://...`; empty: SQLite under `data_dir`."""
     broker_url: str = ""
     """`redis://...`; empty: an embedded queue under `data_dir`."""
+    queue: str = "meshwright"
+    """Name of the queue; services that share one Redis need different ones."""
     storage_url: str = ""
     """`s3://bucket/prefix`, or a folder; empty: `data_dir/storage`. Credentials come from the usual AWS_ variables."""
     storage_endpoint: str = ""

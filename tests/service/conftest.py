@@ -1,0 +1,86 @@
+"""Every test of the service runs on both: the embedded default, and Redis + PostgreSQL + S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from service_stack import PostgresServer, RedisServer, S3Server, Stack, start_postgres, start_redis, start_s3
+
+pytest.importorskip("fastapi", reason="the service extra is not installed")
+
+STACKS = ("embedded", "full")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.service)
+
+
+def _need(server: Any) -> Any:
+    if isinstance(server, str):
+        pytest.skip(server)
+    return server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = _need(start_redis(tmp_path_factory.mktemp("redis")))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    server = _need(start_postgres(tmp_path_factory.mktemp("postgres")))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = _need(start_s3(tmp_path_factory.mktemp("s3")))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=STACKS)
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Stack:
+    """A fresh stack of each kind."""
+    return make_stack(request, str(request.param), tmp_path)
+
+
+@pytest.fixture
+def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Stack:
+    """For what does not depend on the stack."""
+    return make_stack(request, "embedded", tmp_path)
+
+
+def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack:
+    env = {
+        "MESHWRIGHT_DATA_DIR": str(folder / "data"),
+        "MESHWRIGHT_DEVICE": "cpu",
+        "MESHWRIGHT_MIN_FREE_MB": "1",
+    }
+    if name == "embedded":
+        return Stack(name=name, folder=folder, env=env)
+    redis: RedisServer = request.getfixturevalue("redis_server")
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    s3: S3Server = request.getfixturevalue("s3_server")
+    unique = uuid4().hex[:12]
+    env |= {
+        "MESHWRIGHT_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
+        "MESHWRIGHT_QUEUE": f"test-{unique}",
+        "MESHWRIGHT_DATABASE_URL": postgres.url(postgres.make_database()),
+        "MESHWRIGHT_STORAGE_URL": f"s3://meshwright/{unique}",
+        "MESHWRIGHT_STORAGE_ENDPOINT": s3.url,
+        "AWS_ACCESS_KEY_ID": s3.KEY,
+        "AWS_SECRET_ACCESS_KEY": s3.SECRET,
+    }
+    return Stack(name=name, folder=folder, env=env, redis=redis, postgres=postgres, s3=s3)
