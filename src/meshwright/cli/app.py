@@ -10,6 +10,8 @@ import meshwright
 from meshwright.cli.bench import bench
 from meshwright.cli.doctor import doctor
 from meshwright.cli.evaluate import evaluate
+from meshwright.cli.jobs import jobs
+from meshwright.cli.keys import keys
 from meshwright.cli.reconstruct import reconstruct
 from meshwright.cli.synth import synth
 
@@ -26,6 +28,8 @@ app.command()(evaluate)
 app.command()(synth)
 app.command()(bench)
 app.command()(doctor)
+app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
 
 
 def _version(wanted: bool) -> None:

@@ -38,6 +38,7 @@ class Job:
         current_model, step: What it is doing; empty while it waits.
         created_at, updated_at: ISO 8601, UTC.
         error: Set when it failed.
+        quality: Per finished model: `status` (`normal`, `warning` or `failure`), `summary` and figures.
         raw: The whole answer.
     """
 
@@ -50,6 +51,7 @@ class Job:
     created_at: str = ""
     updated_at: str = ""
     error: JobFault | None = None
+    quality: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -89,6 +91,7 @@ class Job:
                 created_at=answer.get("created_at") or "",
                 updated_at=answer.get("updated_at") or "",
                 error=_fault(error) if error else None,
+                quality=answer.get("quality") or {},
                 raw=answer,
             )
         except (KeyError, ValueError, TypeError) as fault:
