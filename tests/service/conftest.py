@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,21 +34,21 @@ def _need(server: Any) -> Any:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = _need(start_redis(tmp_path_factory.mktemp("redis")))
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     server = _need(start_postgres(tmp_path_factory.mktemp("postgres")))
     yield server
-    server.stop()
+    server.stop(signal.SIGQUIT)
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server = _need(start_s3(tmp_path_factory.mktemp("s3")))
     yield server
-    server.stop()
+    server.stop(signal.SIGKILL)
 
 
 @pytest.fixture(params=STACKS)

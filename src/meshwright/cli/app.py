@@ -13,7 +13,9 @@ from meshwright.cli.evaluate import evaluate
 from meshwright.cli.jobs import jobs
 from meshwright.cli.keys import keys
 from meshwright.cli.reconstruct import reconstruct
+from meshwright.cli.serve import serve
 from meshwright.cli.synth import synth
+from meshwright.cli.worker import worker
 
 __all__ = ["app", "main"]
 
@@ -28,6 +30,8 @@ app.command()(evaluate)
 app.command()(synth)
 app.command()(bench)
 app.command()(doctor)
+app.command()(serve)
+app.command()(worker)
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
 

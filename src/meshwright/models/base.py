@@ -131,6 +131,8 @@ class BaseReconstructionModel(ABC):
         self.monitor: Monitor = monitor if monitor is not None else SilentMonitor()
         self.options = dict(options or {})
         self.progress = 0.0
+        self.fault: Exception | None = None
+        """Why the last `inference` failed, for programs that need more than a sentence."""
 
     def load_weights(self) -> None:  # noqa: B027  (most models need no weights)
         """Makes ready what `propose` needs beyond code.
@@ -151,6 +153,7 @@ class BaseReconstructionModel(ABC):
             passes through as `Cancelled`.
         """
         self.progress = 0.0
+        self.fault = None
         try:
             self.load_weights()
             output = self.recipe(
@@ -159,8 +162,10 @@ class BaseReconstructionModel(ABC):
         except Cancelled:
             raise
         except MeshwrightError as error:
+            self.fault = error
             return _failed(str(error))
         except Exception as error:
+            self.fault = error
             # A worker must survive any job. The trace goes to the log; the answer shows neither paths nor code.
             log.exception("model %s failed", self.model_name)
             return _failed(f"The model {self.model_name} stopped on an unexpected {type(error).__name__}.")

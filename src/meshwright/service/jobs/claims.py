@@ -189,9 +189,9 @@ def publish(
     return True
 
 
-def complete(connection: Connection, mine: Claim) -> JobRecord:
+def complete(connection: Connection, mine: Claim, step: str) -> JobRecord:
     """Ends the job well."""
-    row = end(connection, held(mine.job_id, mine.token), JobStatus.COMPLETED, progress=100.0, step="Done")
+    row = end(connection, held(mine.job_id, mine.token), JobStatus.COMPLETED, progress=100.0, step=step)
     if row is not None:
         return row
     return _ended_by_me(connection, mine, JobStatus.COMPLETED)

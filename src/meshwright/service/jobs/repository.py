@@ -174,9 +174,9 @@ class Jobs:
         place = location if callable(location) else lambda: location
         return self.store.write(lambda c: claims.publish(c, mine, model, place, files, quality))
 
-    def complete(self, mine: Claim) -> JobRecord:
+    def complete(self, mine: Claim, step: str = "Done") -> JobRecord:
         """Ends the job well. Raises `LostClaim`."""
-        return self.store.write(lambda c: claims.complete(c, mine))
+        return self.store.write(lambda c: claims.complete(c, mine, step))
 
     def fail(self, job: Claim | str, error: JobError) -> JobRecord:
         """Ends the job badly.

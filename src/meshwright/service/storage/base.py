@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -101,6 +101,9 @@ class Storage(Protocol):
 
     def workplace(self, job_id: str, token: int) -> Path:
         """A local folder of its own for one attempt at a job; it is made if it is not there."""
+
+    def sweep_workplaces(self, current: Callable[[str, int], bool]) -> None:
+        """Removes workplaces on this machine that `current` (asked with job and token) says nobody works in."""
 
     def stage(self, job_id: str, model: str, token: int, folder: Path) -> Staged:
         """Makes ready the output of one model, which lies in `folder` in the attempt's workplace."""

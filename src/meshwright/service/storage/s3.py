@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -130,6 +130,12 @@ class S3Storage(Storage):
         folder = self.local / f"{check_key(job_id)}-{token}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def sweep_workplaces(self, current: Callable[[str, int], bool]) -> None:
+        for folder in self.local.iterdir():
+            job_id, dash, token = folder.name.rpartition("-")
+            if dash and token.isdecimal() and not current(job_id, int(token)):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def stage(self, job_id: str, model: str, token: int, folder: Path) -> StagedObjects:
         staged = StagedObjects(self, f"{job_prefix(job_id)}/output/{check_key(model)}/{token}")
