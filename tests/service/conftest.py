@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -61,6 +61,12 @@ def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Stack:
 def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Stack:
     """For what does not depend on the stack."""
     return make_stack(request, "embedded", tmp_path)
+
+
+@pytest.fixture(scope="session")
+def stack_maker() -> Callable[[pytest.FixtureRequest, str, Path], Stack]:
+    """`make_stack`, for fixtures that live longer than one test."""
+    return make_stack
 
 
 def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack:
