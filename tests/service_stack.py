@@ -233,10 +233,12 @@ class S3Server(_Server):
             self.ports = tuple(free_port() for _ in range(8))
         master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3_grpc, _ = self.ports
         options = {
-            "dir": self.folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3": "true", "s3.port": self.port,
-            "s3.config": "s3.json", "s3.iam": "false", "s3.port.grpc": s3_grpc, "s3.port.iceberg": 0, "s3.port.lance": 0, "master.port": master,
-            "master.port.grpc": master_grpc, "master.volumeSizeLimitMB": 64, "volume.port": volume,
-            "volume.port.grpc": volume_grpc, "volume.max": 100, "filer.port": filer, "filer.port.grpc": filer_grpc,
+            "dir": self.folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1",
+            "s3": "true", "s3.port": self.port, "s3.port.grpc": s3_grpc, "s3.config": "s3.json", "s3.iam": "false",
+            "s3.port.iceberg": 0, "s3.port.lance": 0,
+            "master.port": master, "master.port.grpc": master_grpc, "master.volumeSizeLimitMB": 64,
+            "volume.port": volume, "volume.port.grpc": volume_grpc, "volume.max": 100,
+            "filer.port": filer, "filer.port.grpc": filer_grpc,
         }  # fmt: skip
         return [self.program, "server", *(f"-{name}={value}" for name, value in options.items())]
 
@@ -248,7 +250,7 @@ class S3Server(_Server):
         from obstore.store import S3Store
 
         store = S3Store(
-            "probe",
+            "meshwright",  # writing into it makes it, as a user would have done before
             config={
                 "endpoint": self.url,
                 "region": "us-east-1",
@@ -289,6 +291,20 @@ class Stack:
         """The settings that processes of this stack have."""
         with set_environment(self.env):
             return load_settings(**changes)
+
+
+def full_env(redis: RedisServer, postgres: PostgresServer, s3: S3Server) -> dict[str, str]:
+    """What tells a service to use these servers, with a queue, a database and a prefix of its own."""
+    unique = uuid4().hex[:12]
+    return {
+        "MESHWRIGHT_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
+        "MESHWRIGHT_QUEUE": f"test-{unique}",
+        "MESHWRIGHT_DATABASE_URL": postgres.url(postgres.make_database()),
+        "MESHWRIGHT_STORAGE_URL": f"s3://meshwright/{unique}",
+        "MESHWRIGHT_STORAGE_ENDPOINT": s3.url,
+        "AWS_ACCESS_KEY_ID": s3.KEY,
+        "AWS_SECRET_ACCESS_KEY": s3.SECRET,
+    }
 
 
 @contextmanager

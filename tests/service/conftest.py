@@ -6,11 +6,10 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from service_stack import PostgresServer, RedisServer, S3Server, Stack, start_postgres, start_redis, start_s3
+from service_stack import PostgresServer, RedisServer, S3Server, Stack, full_env, start_postgres, start_redis, start_s3
 
 pytest.importorskip("fastapi", reason="the service extra is not installed")
 
@@ -80,14 +79,5 @@ def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack
     redis: RedisServer = request.getfixturevalue("redis_server")
     postgres: PostgresServer = request.getfixturevalue("postgres_server")
     s3: S3Server = request.getfixturevalue("s3_server")
-    unique = uuid4().hex[:12]
-    env |= {
-        "MESHWRIGHT_BROKER_URL": f"redis://127.0.0.1:{redis.port}/0",
-        "MESHWRIGHT_QUEUE": f"test-{unique}",
-        "MESHWRIGHT_DATABASE_URL": postgres.url(postgres.make_database()),
-        "MESHWRIGHT_STORAGE_URL": f"s3://meshwright/{unique}",
-        "MESHWRIGHT_STORAGE_ENDPOINT": s3.url,
-        "AWS_ACCESS_KEY_ID": s3.KEY,
-        "AWS_SECRET_ACCESS_KEY": s3.SECRET,
-    }
+    env |= full_env(redis, postgres, s3)
     return Stack(name=name, folder=folder, env=env, redis=redis, postgres=postgres, s3=s3)

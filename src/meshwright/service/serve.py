@@ -28,6 +28,7 @@ __all__ = ["serve"]
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 30.0
+_KILLED_PAUSE_S = 0.5
 _SETTLED_S = 20.0
 """A process that has run for so long has not failed to start; the next pause is short again."""
 _HOPELESS = 5
@@ -119,7 +120,8 @@ def _revive(child: _Child) -> None:
         raise MeshwrightError(
             f"The {child.name} does not start.", hint="Its own messages, above, say why.", exit_code=code
         )
-    pause = min(0.25 * 2 ** (child.failures - 1), _LONGEST_PAUSE_S)
+    # Who was killed comes back at once; who ended by itself would likely do so again.
+    pause = _KILLED_PAUSE_S if code < 0 else min(0.25 * 2 ** (child.failures - 1), _LONGEST_PAUSE_S)
     child.next_start = now + pause
     log.warning("the %s has ended (%s); it is started again in %.1f s", child.name, _said(code), pause)
 

@@ -17,6 +17,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 from kombu.exceptions import OperationalError
+from kombu.transport import TRANSPORT_ALIASES
 
 from meshwright.errors import MeshwrightError
 from meshwright.service.jobs import Jobs
@@ -45,7 +46,8 @@ def make_app(settings: Settings) -> Celery:
     patience = settings.hard_limit_s + _SPARE_S
     transport: dict[str, Any] = {"visibility_timeout": patience}
     if settings.is_embedded:
-        broker = "filesystem://"
+        TRANSPORT_ALIASES["meshwright-folder"] = "meshwright.service.transport:Transport"
+        broker = "meshwright-folder://"
         folder = settings.data_dir / "queue"
         logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # a folder has no host, as it says all the time
         for name in ("messages", "control"):
@@ -54,8 +56,7 @@ def make_app(settings: Settings) -> Celery:
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),
             "control_folder": str(folder / "control"),
-            "store_processed": False,
-            "polling_interval": 0.2,
+            "polling_interval": 0.1,
         }
     else:
         broker = settings.broker_url
@@ -88,6 +89,7 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_proc_alive_timeout=60,
+        worker_lost_wait=1.0,  # until then a worker whose child was killed takes no other job
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_connection_timeout=3,
@@ -238,6 +240,8 @@ def run_worker(settings: Settings) -> int:
     signals.worker_process_init.connect(_child_begins, weak=False)
     signals.worker_process_shutdown.connect(_child_ends, weak=False)
     signals.worker_shutting_down.connect(_parent_leaves, weak=False)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # we tell of jobs ourselves
     # Said to whoever is root in their container too; the messages are JSON, so nothing in them can run.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = make_app(settings)
