@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import structlog
 import uvicorn
 from PIL import Image
 
@@ -181,10 +182,19 @@ class Api:
 @contextmanager
 def running_api(stack: Stack, **changes: object) -> Iterator[Api]:
     """An API on this stack, with these settings changed."""
+    # Without this structlog draws every trace with rich, locals included, which takes seconds.
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ]
+    )
     settings = stack.settings(**{"rate_submit": "100000/minute", "rate_read": "1000000/minute", **changes})
     store = open_store(settings)
     with set_environment(stack.env):
         storage = open_storage(settings)
+    storage.put_stream("probe", [b"x"])  # SeaweedFS makes a bucket with its first object
     queue, upkeep = NoQueue(), NoUpkeep()
     app = create_app(settings, store, storage, queue=queue, upkeep=upkeep)  # type: ignore[arg-type]
     listener = socket.socket()

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -21,7 +22,7 @@ from meshwright.service.api.events import Watcher, read_revisions
 from meshwright.service.api.limits import RateLimits
 from meshwright.service.api.metrics import Metrics
 from meshwright.service.api.pages import html_page
-from meshwright.service.api.problems import add_handlers
+from meshwright.service.api.problems import add_handlers, crash_answer
 from meshwright.service.api.services import Services
 from meshwright.service.api.telemetry import instrument
 from meshwright.service.api.uploads import sweep_uploads
@@ -33,7 +34,7 @@ from meshwright.service.store import Store
 from meshwright.service.tasks import Queue
 from meshwright.service.upkeep import Upkeep
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "documented_app"]
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +70,7 @@ def create_app(
     queue = Queue(settings) if queue is None else queue
     job_table = Jobs(store, max_attempts=settings.max_attempts)
     if upkeep is None:
-        send = queue.send
-        upkeep = Upkeep(settings, job_table, storage, lambda job: send(job.job_id, job.model_type))
+        upkeep = Upkeep(settings, job_table, storage, queue)
     services = Services(
         settings=settings,
         store=store,
@@ -98,26 +98,34 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
             await services.run(sender.stop)
             await services.run(upkeep.stop)
+            await services.run(stop_telemetry)
 
+    app = documented_app(lifespan=lifespan, root_path=settings.root_path)
+    app.state.services = services
+    app.add_middleware(_Envelope, metrics=services.metrics)
+    stop_telemetry = instrument(app, settings)
+    return app
+
+
+def documented_app(**options: Any) -> FastAPI:
+    """The routes alone, with nothing behind them: enough to make documentation from."""
     app = FastAPI(
         title="meshwright",
-        lifespan=lifespan,
         # The pages that come with FastAPI load scripts from elsewhere; ours load nothing.
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         # A redirect would be built from the Host header, which anybody can write.
         redirect_slashes=False,
-        root_path=settings.root_path,
+        **options,
     )
-    app.state.services = services
     add_handlers(app)
     openapi.install(app)
-    for router in (submit.router, jobs.router, results.router, health.router):
+    routers = (submit.router, jobs.router, results.router, health.router)
+    for router in routers:
         app.include_router(router)
+    app.state.known_routes = [route for router in routers for route in router.routes]
     _add_pages(app)
-    app.add_middleware(_Envelope, metrics=services.metrics)
-    instrument(app, settings)
     return app
 
 
@@ -181,6 +189,11 @@ class _Envelope:
 
         try:
             await self.app(scope, receive, send_on)
+        except Exception:
+            log.exception("request failed", method=scope["method"], path=scope["path"])
+            if status:
+                raise  # too late for another answer: the server closes the connection
+            await crash_answer(request_id)(scope, receive, send_on)
         finally:
             seconds = time.perf_counter() - begun
             route = getattr(scope.get("route"), "path", "none")

@@ -1,4 +1,7 @@
-"""Documentation made from the OpenAPI document: one page for browsers, one file for the repository. No scripts."""
+"""Documentation made from the OpenAPI document: one page for browsers, one file for the repository. No scripts.
+
+python -m meshwright.service.api.pages > docs/api.md
+"""
 
 from __future__ import annotations
 
@@ -188,3 +191,16 @@ def _type(schema: Mapping[str, Any]) -> str:
     bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     pattern = [f"`{schema['pattern']}`"] if "pattern" in schema else []
     return " ".join([kind, *bounds, *pattern])
+
+
+def _main() -> None:
+    """Prints the documentation as Markdown."""
+    import sys
+
+    from meshwright.service.api.app import documented_app
+
+    sys.stdout.write(markdown_page(documented_app().openapi()))
+
+
+if __name__ == "__main__":
+    _main()

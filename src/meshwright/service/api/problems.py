@@ -23,7 +23,7 @@ from meshwright.errors import DiskFullError, MeshwrightError
 from meshwright.service.storage import StorageUnavailable
 from meshwright.service.store import StoreUnavailable
 
-__all__ = ["JOB_ERRORS", "PROBLEMS", "PROBLEM_TYPE", "Kind", "Problem", "add_handlers", "answer"]
+__all__ = ["JOB_ERRORS", "PROBLEMS", "PROBLEM_TYPE", "Kind", "Problem", "add_handlers", "answer", "crash_answer"]
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +231,6 @@ def add_handlers(app: FastAPI) -> None:
     for away in (StoreUnavailable, StorageUnavailable):
         app.add_exception_handler(away, _on_away)
     app.add_exception_handler(DiskFullError, _on_full_disk)
-    app.add_exception_handler(Exception, _on_crash)
 
 
 async def _on_problem(_: Request, error: Exception) -> Response:
@@ -265,7 +264,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 def _methods(request: Request) -> list[str]:
     """What the address takes: several routes can share one, and each knows only of itself."""
     found: set[str] = set()
-    for route in request.app.routes:
+    for route in request.app.state.known_routes:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
             found |= set(getattr(route, "methods", None) or ())
@@ -302,8 +301,6 @@ async def _on_full_disk(_: Request, error: Exception) -> Response:
     return answer(Problem("DISK_FULL", "The service has no room for this.", headers={"Retry-After": "60"}))
 
 
-async def _on_crash(request: Request, error: Exception) -> Response:
-    request_id = getattr(request.state, "request_id", "")
-    log.error("request failed", path=request.url.path, request_id=request_id, exc_info=error)
-    problem = Problem("UNKNOWN_ERROR", "The service met an unexpected error.", members={"request_id": request_id})
-    return answer(problem)
+def crash_answer(request_id: str) -> Response:
+    """The answer to what nobody foresaw: nothing of the error but a number under which the log tells of it."""
+    return answer(Problem("UNKNOWN_ERROR", "The service met an unexpected error.", members={"request_id": request_id}))

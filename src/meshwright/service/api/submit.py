@@ -185,6 +185,7 @@ async def submit_job(
             "The Idempotency-Key is not usable.",
             fields={"idempotency-key": "Expected 1 to 255 visible ASCII characters"},
         )
+    await services.run(_check_disk, services)
     await _check_room(services, caller.owner, caller.queue_depth)
     job_id = new_job_id()
     structlog.contextvars.bind_contextvars(job_id=job_id)
@@ -249,6 +250,12 @@ async def _check_room(services: Services, owner: str | None, depth: int) -> None
             suggestion="Submit more when some of them have ended.",
             headers={"Retry-After": "30"},
         )
+
+
+def _check_disk(services: Services) -> None:
+    free = services.storage.free_bytes()
+    if free is not None and free < services.settings.min_free_mb * 1024 * 1024:
+        raise Problem("DISK_FULL", "The service has no room for another job.", headers={"Retry-After": "60"})
 
 
 def _rules(services: Services) -> FormRules:

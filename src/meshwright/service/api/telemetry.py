@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 
 from meshwright.errors import OptionError
@@ -10,14 +12,16 @@ from meshwright.service.settings import Settings
 __all__ = ["instrument"]
 
 
-def instrument(app: FastAPI, settings: Settings) -> None:
+def instrument(app: FastAPI, settings: Settings) -> Callable[[], None]:
     """Sends a trace of every call to `settings.otel_endpoint`; does nothing where that is empty.
 
+    Returns:
+        To be called at the end: sends what has not been sent yet.
     Raises:
         OptionError: The packages are missing.
     """
     if not settings.otel_endpoint:
-        return
+        return lambda: None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # type: ignore[import-not-found]
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # type: ignore[import-not-found]
@@ -31,5 +35,6 @@ def instrument(app: FastAPI, settings: Settings) -> None:
             "opentelemetry-instrumentation-fastapi",
         ) from error
     provider = TracerProvider(resource=Resource.create({"service.name": "meshwright"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otel_endpoint)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.otel_endpoint, timeout=5)))
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls="health/.*,metrics")
+    return provider.shutdown
