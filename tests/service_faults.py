@@ -25,7 +25,7 @@ from service_stack import Stack, find_program, set_environment, until
 __all__ = ["FAULTS", "Fault", "Outcome", "fleet_for", "run_trial"]
 
 FAKETIME = "/usr/lib/*-linux-*/faketime/libfaketimeMT.so.1"
-DISK_MB = 6
+DISK_MB = 40
 
 
 @dataclass
