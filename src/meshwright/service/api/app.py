@@ -15,6 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from meshwright.service.api import health, jobs, openapi, results, submit
@@ -39,6 +40,7 @@ __all__ = ["create_app", "documented_app"]
 log = structlog.get_logger(__name__)
 
 _SWEEP_EVERY_S = 600.0
+_LONGEST_BODY = 64 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -188,7 +190,7 @@ class _Envelope:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_on)
+            await self.app(scope, _limited(receive, scope), send_on)
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if status:
@@ -199,6 +201,23 @@ class _Envelope:
             route = getattr(scope.get("route"), "path", "none")
             self.metrics.calls.labels(_known_method(scope["method"]), route, str(status)).observe(seconds)
             _tell(scope, route, status, seconds)
+
+
+def _limited(receive: Receive, scope: Scope) -> Receive:
+    """Uploads keep to limits of their own; every other body is read as a whole, and so must be small."""
+    if scope["method"] == "POST" and scope["path"].endswith("/api/jobs"):
+        return receive
+    received = 0
+
+    async def receive_some() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > _LONGEST_BODY:
+            raise HTTPException(413)
+        return message
+
+    return receive_some
 
 
 def _known_method(method: str) -> str:

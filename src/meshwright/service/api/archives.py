@@ -72,7 +72,9 @@ def problem_of_faults(error: InputFilesError, field: str, label: str = "") -> Pr
         label: Our own name for the whole, which means nothing to the sender.
     """
     codes = {fault.code for fault in error.faults}
-    if codes & _TOO_LARGE:
+    if "input.zip_bomb" in codes:
+        code = "INVALID_FILE_FORMAT"
+    elif codes & _TOO_LARGE:
         code = "FILE_TOO_LARGE"
     elif codes <= _COUNTS:
         code = "INVALID_FILE_COUNT"

@@ -212,7 +212,13 @@ async def follow_job(
                 }
             },
         },
-        **refusals("JOB_NOT_FOUND", "JOB_FINISHED", "CANCELLATION_NOT_REQUESTED", "VALIDATION_FAILED"),
+        **refusals(
+            "JOB_NOT_FOUND",
+            "JOB_FINISHED",
+            "CANCELLATION_NOT_REQUESTED",
+            ("FILE_TOO_LARGE", 413),
+            "VALIDATION_FAILED",
+        ),
     },
 )
 async def cancel_job(job_id: JobIdPath, order: CancelOrder, caller: Canceller, services: ServicesHere) -> CancelAnswer:
