@@ -278,14 +278,16 @@ def test_missing_packages_are_named_with_the_command_that_installs_them() -> Non
         import meshwright.no_such_module  # noqa: F401
 
 
-COMMANDS = [
+COMMANDS: list[tuple[str, ...]] = [
+    ("serve",),
+    ("worker",),
     *(("jobs", name) for name in ("submit", "watch", "download", "cancel", "list")),
     *(("keys", name) for name in ("create", "list", "revoke")),
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_stands_in_the_manual(command: tuple[str, str]) -> None:
+def test_every_command_has_help_and_stands_in_the_manual(command: tuple[str, ...]) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.stdout
