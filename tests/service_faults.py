@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -19,12 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from meshwright.service.tasks import Queue
+from meshwright.types import JobStatus
 from service_fleet import Fleet, check_jobs, children_of, kill
 from service_stack import Stack, find_program, set_environment, until
 
 __all__ = ["FAULTS", "Fault", "Outcome", "fleet_for", "run_trial"]
 
-FAKETIME = "/usr/lib/*-linux-*/faketime/libfaketimeMT.so.1"
+CLOCK = Path(__file__).parent / "tools" / "clock.c"
 DISK_MB = 40
 
 
@@ -168,15 +170,21 @@ def _race(fleet: Fleet, rng: random.Random, span: float) -> None:
 
 def _jump_clock(fleet: Fleet, rng: random.Random, span: float) -> None:
     """Of all processes of the service; databases and the test keep the true time."""
-    offsets = Path(fleet.env["FAKETIME_TIMESTAMP_FILE"])
+    offset = Path(fleet.env["CLOCK_OFFSET"])
     fleet.submit()
     time.sleep(rng.uniform(0, span))
     # Requests to object storage are signed with the time and refused beyond a quarter of an hour, by any server.
     reach = 600 if fleet.stack.s3 is not None else 3 * 86400
-    offsets.write_text(f"{rng.choice([-1, 1]) * rng.randint(reach // 2, reach):+d}s\n")
+    _set_clock(offset, rng.choice([-1, 1]) * rng.randint(reach // 2, reach))
     fleet.submit()
     time.sleep(rng.uniform(0, span))
-    offsets.write_text(f"{rng.choice([-1, 0, 1]) * rng.randint(reach // 2, reach):+d}s\n")
+    _set_clock(offset, rng.choice([-1, 0, 1]) * rng.randint(reach // 2, reach))
+
+
+def _set_clock(file: Path, seconds: int) -> None:
+    """In place: processes have mapped the file."""
+    with file.open("r+b") as offset:
+        offset.write(struct.pack("=q", seconds))
 
 
 def _queue(stack: Stack) -> Queue:
@@ -188,9 +196,8 @@ def _no_mount() -> str:
     return "" if os.getuid() == 0 and find_program("mount") else "mounting a small file system needs root"
 
 
-def _no_faketime() -> str:
-    found = list(Path("/").glob(FAKETIME.lstrip("/")))
-    return "" if found else "libfaketime is not installed (Debian: faketime)"
+def _no_compiler() -> str:
+    return "" if find_program("cc") else "there is no C compiler (Debian: gcc)"
 
 
 FAULTS = {
@@ -203,7 +210,7 @@ FAULTS = {
     "disk": Fault("disk full", _fill_disk, stacks=("embedded", "full"), may_fail=True, needs=_no_mount),
     "duplicates": Fault("duplicate deliveries", _send_duplicates),
     "race": Fault("two workers race for one job", _race),
-    "clock": Fault("clock jumps", _jump_clock, needs=_no_faketime),
+    "clock": Fault("clock jumps", _jump_clock, needs=_no_compiler),
 }
 
 
@@ -213,15 +220,10 @@ def fleet_for(name: str, stack: Stack, *, real: bool = False) -> Iterator[Fleet]
     env: dict[str, str] = {}
     mounted: Path | None = None
     if name == "clock":
-        offsets = stack.folder / "offset"
-        offsets.write_text("+0s\n")
-        env = {
-            "LD_PRELOAD": str(next(Path("/").glob(FAKETIME.lstrip("/")))),
-            "FAKETIME_TIMESTAMP_FILE": str(offsets),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
+        offset, library = stack.folder / "offset", stack.folder / "clock.so"
+        offset.write_bytes(bytes(8))
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(CLOCK), "-ldl"], check=True)
+        env = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(offset)}
     if name == "disk":
         mounted = stack.folder / "small"
         mounted.mkdir()
@@ -258,3 +260,5 @@ def run_trial(name: str, fleet: Fleet, rng: random.Random, outcome: Outcome, *, 
     outcome.attempts = max([outcome.attempts, *(job.attempt for job in jobs)])
     outcome.wrong += watcher.stop()
     outcome.wrong += check_jobs(fleet, jobs, all_completed=not fault.may_fail)
+    if jobs[-1].status is not JobStatus.COMPLETED:  # the last one comes after the harm was mended
+        outcome.wrong.append(f"{jobs[-1].job_id}, submitted afterwards, is {jobs[-1].status}: {jobs[-1].error}")
