@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from meshwright.service.settings import Settings, load_settings
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "free_port",
     "until",
 ]
+
+STACKS = ("embedded", "full")
 
 _START_S = 30
 
@@ -358,3 +362,19 @@ def start_s3(folder: Path) -> S3Server | str:
     server = S3Server(folder, program=program)
     server.start()
     return server
+
+
+def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack:
+    """A fresh stack; its servers are the session's."""
+    env = {
+        "MESHWRIGHT_DATA_DIR": str(folder / "data"),
+        "MESHWRIGHT_DEVICE": "cpu",
+        "MESHWRIGHT_MIN_FREE_MB": "1",
+    }
+    if name == "embedded":
+        return Stack(name=name, folder=folder, env=env)
+    redis: RedisServer = request.getfixturevalue("redis_server")
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    s3: S3Server = request.getfixturevalue("s3_server")
+    env |= full_env(redis, postgres, s3)
+    return Stack(name=name, folder=folder, env=env, redis=redis, postgres=postgres, s3=s3)

@@ -9,11 +9,19 @@ from typing import Any
 
 import pytest
 
-from service_stack import PostgresServer, RedisServer, S3Server, Stack, full_env, start_postgres, start_redis, start_s3
+from service_stack import (
+    STACKS,
+    PostgresServer,
+    RedisServer,
+    S3Server,
+    Stack,
+    make_stack,
+    start_postgres,
+    start_redis,
+    start_s3,
+)
 
 pytest.importorskip("fastapi", reason="the service extra is not installed")
-
-STACKS = ("embedded", "full")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,18 +74,3 @@ def embedded(request: pytest.FixtureRequest, tmp_path: Path) -> Stack:
 def stack_maker() -> Callable[[pytest.FixtureRequest, str, Path], Stack]:
     """`make_stack`, for fixtures that live longer than one test."""
     return make_stack
-
-
-def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack:
-    env = {
-        "MESHWRIGHT_DATA_DIR": str(folder / "data"),
-        "MESHWRIGHT_DEVICE": "cpu",
-        "MESHWRIGHT_MIN_FREE_MB": "1",
-    }
-    if name == "embedded":
-        return Stack(name=name, folder=folder, env=env)
-    redis: RedisServer = request.getfixturevalue("redis_server")
-    postgres: PostgresServer = request.getfixturevalue("postgres_server")
-    s3: S3Server = request.getfixturevalue("s3_server")
-    env |= full_env(redis, postgres, s3)
-    return Stack(name=name, folder=folder, env=env, redis=redis, postgres=postgres, s3=s3)

@@ -33,6 +33,8 @@ def explain(error: BaseException, model: str) -> JobError:
     """The error of a job whose model stopped with `error`."""
     kind = {base.__name__ for base in type(error).__mro__}
     text = str(error)
+    if "SoftTimeLimitExceeded" in kind:  # Celery's, which only `tasks` knows
+        return TIME_LIMIT
     if isinstance(error, VramError) or "OutOfMemoryError" in kind or "CUDA out of memory" in text:
         return JobError(
             code=Code.MODEL_VRAM_OOM.value,

@@ -111,15 +111,9 @@ class Runner:
         except (StorageUnavailable, StoreUnavailable, FileMissing) as unavailable:
             log.warning("job %s: %s %s", job_id, unavailable.message, unavailable.details)
             return lambda: self.jobs.requeue(job_id, claim.token, reason="the storage of this service did not answer.")
-        except BaseException as unexpected:
-            # SoftTimeLimitExceeded is Celery's, which only `tasks` knows.
-            if type(unexpected).__name__ == "SoftTimeLimitExceeded" or watch.reason is Reason.TIME:
-                error = faults.TIME_LIMIT
-            elif not isinstance(unexpected, Exception):
-                raise
-            else:
-                log.exception("job %s failed", job_id)
-                error = faults.explain(unexpected, claim.job.current_model or "The service")
+        except Exception as unexpected:
+            log.exception("job %s failed", job_id)
+            error = faults.explain(unexpected, "The service")
         log.info("job %s fails: %s %s", job_id, error.code, error.message)
         return lambda: self.jobs.fail(claim, error)
 
