@@ -111,6 +111,45 @@ def _reprojection_after_best_motion(found: tuple[Camera, ...], truth: list[Camer
     return float(np.sqrt(2 * np.mean(least_squares(residual, np.zeros(4)).fun ** 2)))
 
 
+def closer(camera: Camera, factor: float) -> Camera:
+    """The camera moved along its axis to so many times its distance, its lens changed so that the middle keeps size."""
+    centred = camera.camera_to_world.copy()
+    centred[:3, 3] *= factor
+    return replace(camera, camera_to_world=centred, fl_x=camera.fl_x * factor, fl_y=camera.fl_y * factor)
+
+
+def close_views(width: int, *, torn: bool) -> tuple[ViewSet, list[Camera]]:
+    """Pictures from close by, each stretched in its own way, with depth renders straight from the rig (`torn`: theirs
+    are stretched in other ways)."""
+    cameras = [closer(c, 0.7) for c in six(width)]
+    stretch = ((1.0, 1.03), (1.02, 1.0), (1.0, 0.97), (0.98, 1.0), (1.02, 0.99), (0.98, 1.02))
+
+    def stretched(camera: Camera, by: tuple[float, float]) -> Camera:
+        return replace(camera, fl_x=camera.fl_x * by[0], fl_y=camera.fl_y * by[1])
+
+    views = views_of(TOOL, [stretched(c, by) for c, by in zip(cameras, stretch, strict=True)]).views
+    renders = [stretched(c, by) for c, by in zip(cameras, reversed(stretch), strict=True)] if torn else cameras
+    given = [
+        with_depth(view, entry_depth(TOOL, camera), DepthKind.AUTO, encode=lambda z: z / 4)
+        for view, camera in zip(views, renders, strict=True)
+    ]
+    return ViewSet(views=tuple(given)), cameras
+
+
+def test_depth_renders_of_one_rig_tell_what_contradicting_pictures_do_not() -> None:
+    views, truth = close_views(256, torn=False)
+    solution = solve(views, replace(NAMED, contour_points=150))
+    assert str(solution.report["model"]).startswith("rig of the depth renders")
+    assert solution.report["focal_factor"] == pytest.approx(0.7, abs=0.02)
+    for found, camera in zip(solution.cameras, truth, strict=True):
+        assert np.linalg.norm(found.position) == pytest.approx(np.linalg.norm(camera.position), rel=0.04)
+
+
+def test_depth_renders_that_disagree_among_themselves_are_not_asked() -> None:
+    views, _ = close_views(WIDTH, torn=True)
+    assert not str(solve(views).report["model"]).startswith("rig of the depth renders")
+
+
 def test_the_report_is_plain_json_and_says_how_firm_it_is() -> None:
     report = solve(tool_views(put_in=True)).report
     assert json.loads(json.dumps(report)) == report

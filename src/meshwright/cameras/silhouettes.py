@@ -15,7 +15,7 @@ from skimage import measure
 from meshwright.distance import signed_distance
 from meshwright.types import Array, View
 
-__all__ = ["Silhouette", "silhouette_of"]
+__all__ = ["Silhouette", "outline_of", "silhouette_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +77,11 @@ def _resample(line: Array, spacing: float) -> Array:
 
 def silhouette_of(view: View, *, size: int = 512, points: int = 400) -> Silhouette:
     """The outline of a view's mask at a working size (long side, pixels) with about `points` contour points."""
-    mask = view.mask
+    return outline_of(view.mask, size=size, points=points)
+
+
+def outline_of(mask: Array, *, size: int = 512, points: int = 400) -> Silhouette:
+    """The outline of a soft mask, float32 [H, W], as `silhouette_of` makes it."""
     shrink = max(mask.shape) / size
     if shrink > 1.0:
         shape = tuple(max(1, round(side / shrink)) for side in mask.shape)

@@ -12,7 +12,7 @@ from meshwright.cameras.colour import small_picture
 from meshwright.cameras.consistency import CameraParameters, grazing_points
 from meshwright.cameras.resolve import Resolution, resolve
 from meshwright.cameras.rigs import RIGS, Rig, default_rig
-from meshwright.cameras.silhouettes import Silhouette, silhouette_of
+from meshwright.cameras.silhouettes import Silhouette, outline_of, silhouette_of
 from meshwright.device import map_threads
 from meshwright.errors import CameraError
 from meshwright.types import VIEW_NAMES, Array, Camera, MaskSource, Monitor, View, ViewSet
@@ -28,6 +28,14 @@ _LOOSE = 1.0
 """Prior of scale, offset and perspective at the end. Firm priors lead past poor minima but, outlines pulling less and
 less as they come to agree, leave corrections short of the truth by up to 2 % of scale; loose ones then leave a third of
 that. Photographs taken from close by need half the focal length of the rig."""
+
+_FOCAL_STARTS = (1.0, 0.5, 0.25)
+"""Where the search for the rig of the depth renders begins, as shares of the usual rig's focal length (26, 50 and 86
+degrees of view): from one start alone it stops halfway."""
+_FREE = 30.0
+"""Prior of the logarithm of the focal length that is none."""
+_ONE_RIG = 0.02
+"""Pixels: renders of one rig disagree by less than this on average. The shoe's do by 0.002, its pictures by 0.1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +106,9 @@ def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> Cam
     if mirrored is not None:
         outlines = [o.mirrored() if o_name == mirrored else o for o_name, o in zip(names, outlines, strict=True)]
         views = replace(views, views=tuple(v.mirrored() if v.name == mirrored else v for v in views.views))
-    calibration, model = _calibrate_in_steps(verdict.best.calibration.parameters, outlines, monitor)
+    calibration, model = _calibrate_in_steps(
+        verdict.best.calibration.parameters, outlines, views.views, config, monitor
+    )
     parameters = calibration.parameters
     untouched = not np.any(parameters.corrections()) and parameters.log_focal == 0.0
     report = _report(views.views, calibration, model) | {
@@ -144,7 +154,11 @@ def _given(views: ViewSet, cameras: tuple[Camera, ...], config: CameraConfig, mo
 
 
 def _calibrate_in_steps(
-    start: CameraParameters, outlines: Sequence[Silhouette], monitor: Monitor
+    start: CameraParameters,
+    outlines: Sequence[Silhouette],
+    views: Sequence[View],
+    config: CameraConfig,
+    monitor: Monitor,
 ) -> tuple[Calibration, str]:
     """Scale and offset; then, only where they leave something and if they help, perspective and small rotations."""
     untouched = start.with_corrections(np.zeros((len(outlines), 6)))
@@ -155,16 +169,46 @@ def _calibrate_in_steps(
     firm = calibrate(start, outlines, CalibrationConfig(iterations=40), monitor)
     loose = CalibrationConfig(iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_LOOSE)
     best, model = calibrate(firm.parameters, outlines, loose, monitor), "scale and offset"
-    for name, config in (
+    if best.disagreement >= _EXPLAINED:
+        rig = _rig_of_depth(untouched, views, config, monitor)
+        if rig is not None:
+            firm = calibrate(rig, outlines, CalibrationConfig(iterations=40), monitor)
+            found = calibrate(firm.parameters, outlines, loose, monitor)
+            if found.disagreement < best.disagreement:
+                return found, "rig of the depth renders, scale and offset"
+    for name, richer_config in (
         ("scale, offset and perspective", replace(loose, perspective=True)),
         ("scale, offset, perspective and rotation", replace(loose, perspective=True, turns=True)),
     ):
         if best.disagreement < _EXPLAINED:
             break
-        richer = calibrate(best.parameters, outlines, config, monitor)
+        richer = calibrate(best.parameters, outlines, richer_config, monitor)
         if richer.disagreement < _WORTH * best.disagreement:
             best, model = richer, name
     return best, model
+
+
+def _rig_of_depth(
+    start: CameraParameters, views: Sequence[View], config: CameraConfig, monitor: Monitor
+) -> CameraParameters | None:
+    """The cameras of the depth renders, where these agree so well that one program must have rendered them all.
+
+    Photographs and repainted renders are off in scale and position, each in its own way, and leave the focal length
+    open by a fifth; the depth renders beside them often come straight from a rig, and tell it to a thousandth.
+    """
+    masks = [view.depth.valid for view in views if view.depth is not None and view.depth.valid.any()]
+    if len(masks) < len(views):
+        return None
+    outlines = map_threads(lambda m: outline_of(m.astype(np.float32), points=config.contour_points), masks)
+    held = CalibrationConfig(iterations=20)
+    starts = [replace(start, log_focal=float(np.log(focal))) for focal in _FOCAL_STARTS]
+    first = min((calibrate(s, outlines, held, monitor) for s in starts), key=lambda found: found.disagreement)
+    free = CalibrationConfig(
+        iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_FREE, perspective=True
+    )
+    found = calibrate(first.parameters, outlines, free, monitor)
+    pixel = 2.0 / min(mask.shape[1] for mask in masks)
+    return found.parameters if found.disagreement < _ONE_RIG * pixel else None
 
 
 def _report(views: Sequence[View], calibration: Calibration, model: str) -> dict[str, object]:
