@@ -150,21 +150,21 @@ def _fill_disk(fleet: Fleet, rng: random.Random, span: float) -> None:
 
 
 def _send_duplicates(fleet: Fleet, rng: random.Random, span: float) -> None:
-    queue = _queue(fleet.stack)
     job_ids = [fleet.submit(), fleet.submit()]
-    for _ in range(rng.randint(3, 8)):
-        time.sleep(rng.uniform(0, span / 3))
-        queue.send(rng.choice(job_ids), "both")
+    with _queue(fleet.stack) as queue:
+        for _ in range(rng.randint(3, 8)):
+            time.sleep(rng.uniform(0, span / 3))
+            queue.send(rng.choice(job_ids), "both")
 
 
 def _race(fleet: Fleet, rng: random.Random, span: float) -> None:
     """As many messages at once as there are workers, several times over."""
     del span
-    queue = _queue(fleet.stack)
-    job_id = fleet.submit()
-    time.sleep(rng.uniform(0, 0.05))
-    for _ in range(4):
-        queue.send(job_id, "both")
+    with _queue(fleet.stack) as queue:
+        job_id = fleet.submit()
+        time.sleep(rng.uniform(0, 0.05))
+        for _ in range(4):
+            queue.send(job_id, "both")
     fleet.submit()
 
 
@@ -187,9 +187,12 @@ def _set_clock(file: Path, seconds: int) -> None:
         offset.write(struct.pack("=q", seconds))
 
 
-def _queue(stack: Stack) -> Queue:
+@contextlib.contextmanager
+def _queue(stack: Stack) -> Iterator[Queue]:
     with set_environment(stack.env):
-        return Queue(stack.settings())
+        queue = Queue(stack.settings())
+    yield queue
+    queue.close()
 
 
 def _no_mount() -> str:

@@ -110,14 +110,19 @@ class Fleet:
                 stderr=log,
                 preexec_fn=die_with_parent,
             )
-        until(self.is_ready, 60, f"the service is ready; see {self.log_path}", pause=0.1)
+        try:
+            until(self.is_ready, 60, f"the service is ready; see {self.log_path}", pause=0.1)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log()[-3000:]
         try:
-            return self.client.get("/health/ready").status_code == 200
+            # Without workers it lives, and is not ready until one shows itself.
+            return self.client.get("/health/ready" if self.workers else "/health/live").status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -159,6 +159,11 @@ class Queue:
         except (OperationalError, OSError) as error:
             raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
 
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._app.close()
+        self._app.pool.force_close_all()
+
 
 # --- the worker -------------------------------------------------------------------------------------------------------
 
