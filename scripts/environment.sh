@@ -12,7 +12,8 @@ apt_install() {
     local why=$1; shift
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing $* ($why)"
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 && return
+        # RUNLEVEL=1: servers are installed and not started; tests start their own.
+        apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 && return
     fi
     stop "$why. Install it, for example with: sudo apt-get install $*"
 }
@@ -52,20 +53,21 @@ venv_works() {
         "$venv/bin/python" -m pip --version >/dev/null 2>&1
 }
 
-# set_up [EXTRA]: brings .venv in line with pyproject.toml and constraints.txt; quick when nothing has changed.
+# set_up [EXTRA]: brings .venv in line with pyproject.toml and constraints.txt; quick when nothing has changed. Without
+# EXTRA it gets what README's install command installs: meshwright and its job service.
 set_up() {
-    local extra=${1:-} stamp wanted
+    local extra=${1:-service} stamp wanted
     if ! venv_works; then make_venv; fi
     export PATH=$venv/bin:$PATH VIRTUAL_ENV=$venv PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
     unset PYTHONHOME PYTHONPATH
-    stamp=$venv/.meshwright-${extra:-run}
+    stamp=$venv/.meshwright-$extra
     wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum; python --version)
     if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
-    say "installing meshwright${extra:+ with its $extra tools} (the first time takes a few minutes)"
+    say "installing meshwright with its $extra packages (the first time takes a few minutes)"
     # torch first and alone: its exact version decides what everything after it may pull in.
     { python -m pip install -q -c "$root/constraints.txt" torch==2.13.0 &&
         python -m pip install -q -c "$root/constraints.txt" setuptools &&
-        python -m pip install -q -c "$root/constraints.txt" --no-build-isolation -e "$root${extra:+[$extra]}"; } ||
+        python -m pip install -q -c "$root/constraints.txt" --no-build-isolation -e "$root[$extra]"; } ||
         stop "the packages could not be installed; pip's message is above"
     printf '%s\n' "$wanted" > "$stamp"
 }
