@@ -36,7 +36,7 @@ OUTPUT = {
     "mesh.png": b"\x89PNG picture",
     "previews/textured_00.png": b"\x89PNG preview",
     "quality.json": b'{"status": "normal"}',
-    "empty.json": b"",
+    "empty.bin": b"",
 }
 
 
@@ -169,6 +169,9 @@ class Api:
     def fail(self, job_id: str, code: str = "MODEL_OOM") -> None:
         claim = self.jobs.claim(job_id, "tester")
         assert claim is not None
+        self.fail_claim(claim, code)
+
+    def fail_claim(self, claim: Any, code: str = "MODEL_OOM") -> None:
         self.jobs.fail(claim, JobError(code=code, message="It did not fit.", suggestion="Use less."))
 
     def leftovers(self) -> list[str]:

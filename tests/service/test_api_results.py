@@ -81,7 +81,7 @@ def test_one_file(api: Api, done: str) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     preview = api.client.get(f"/api/jobs/{done}/files/reconviagen/previews/textured_00.png")
     assert (preview.headers["content-type"], preview.content) == ("image/png", OUTPUT["previews/textured_00.png"])
-    empty = api.client.get(f"/api/jobs/{done}/files/reconviagen/empty.json")
+    empty = api.client.get(f"/api/jobs/{done}/files/reconviagen/empty.bin")
     assert (empty.status_code, empty.content) == (200, b"")
 
     head = api.client.head(url)

@@ -164,7 +164,11 @@ def test_document_names_every_code_and_every_answer(embedded: Stack) -> None:
                     named.add(code)
             elif status.startswith("2") and status != "204":
                 for kind, good in answer["content"].items():
-                    if good["schema"].get("format") != "binary" and kind.startswith(("application/json", "text/")):
+                    if (
+                        good
+                        and good["schema"].get("format") != "binary"
+                        and kind.startswith(("application/json", "text/"))
+                    ):
                         assert "example" in good or "examples" in good, (operation["operationId"], status)
     # Unknown paths and methods belong to no operation.
     assert named == set(PROBLEMS) - {"METHOD_NOT_ALLOWED"}

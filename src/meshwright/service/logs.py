@@ -13,8 +13,10 @@ from meshwright.service.settings import Settings
 
 __all__ = ["configure_logs"]
 
-_QUIET = ("httpx", "httpcore", "alembic", "sse_starlette", "python_multipart", "uvicorn.access")
+_QUIET = ("httpx", "httpcore", "alembic", "sse_starlette", "uvicorn.access")
 """Libraries that tell of every step, or whose steps we tell ourselves."""
+_MUTE = ("python_multipart",)
+"""Libraries that warn of what a sender did wrong: anybody could fill the log with it. The sender is told."""
 
 
 def configure_logs(settings: Settings) -> None:
@@ -61,6 +63,8 @@ def configure_logs(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _MUTE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("uvicorn", "uvicorn.error"):
         # Uvicorn brings handlers of its own; one line an event is enough.
         logging.getLogger(name).handlers[:] = []

@@ -102,14 +102,14 @@ def create_app(
             await services.run(upkeep.stop)
             await services.run(stop_telemetry)
 
-    app = documented_app(lifespan=lifespan, root_path=settings.root_path)
+    app = documented_app(keys_required=settings.auth_required, lifespan=lifespan, root_path=settings.root_path)
     app.state.services = services
     app.add_middleware(_Envelope, metrics=services.metrics)
     stop_telemetry = instrument(app, settings)
     return app
 
 
-def documented_app(**options: Any) -> FastAPI:
+def documented_app(*, keys_required: bool = True, **options: Any) -> FastAPI:
     """The routes alone, with nothing behind them: enough to make documentation from."""
     app = FastAPI(
         title="meshwright",
@@ -122,7 +122,7 @@ def documented_app(**options: Any) -> FastAPI:
         **options,
     )
     add_handlers(app)
-    openapi.install(app)
+    openapi.install(app, keys_required=keys_required)
     routers = (submit.router, jobs.router, results.router, health.router)
     for router in routers:
         app.include_router(router)

@@ -142,8 +142,27 @@ async def get_job(job_id: JobIdPath, caller: Reader, services: ServicesHere) -> 
             "`revision`. The stream ends with the job.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
-                    "example": 'id: 17\nevent: status\ndata: {"job_id":"k3v9x0qa","status":"processing", ...}\n\n',
+                    # One event; a stream is any number of them.
+                    "schema": {
+                        "type": "object",
+                        "required": ["id", "event", "data"],
+                        "properties": {
+                            "id": {"type": "string", "pattern": "^[0-9]+$", "description": "The job's revision."},
+                            "event": {"const": "status"},
+                            "data": {
+                                "type": "string",
+                                "contentMediaType": "application/json",
+                                "contentSchema": {"$ref": "#/components/schemas/JobState"},
+                            },
+                            "retry": {"type": "integer", "description": "Milliseconds to wait before coming back."},
+                        },
+                    },
+                    "example": {
+                        "id": "17",
+                        "event": "status",
+                        "data": '{"job_id":"k3v9x0qa","status":"processing","progress":42.5}',
+                        "retry": 2000,
+                    },
                 }
             },
         },

@@ -132,8 +132,12 @@ JOB_LINKS: dict[str, Any] = {
 """What can follow an answer that names a job."""
 
 
-def install(app: FastAPI) -> None:
-    """Makes `app.openapi()` answer the whole document."""
+def install(app: FastAPI, *, keys_required: bool = True) -> None:
+    """Makes `app.openapi()` answer the whole document.
+
+    Args:
+        keys_required: Whether calls need a key; else the document says that they may go without.
+    """
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -154,6 +158,10 @@ def install(app: FastAPI) -> None:
             schemas["ProblemBody"] = ProblemBody.model_json_schema()
             schemas["ProblemBody"]["properties"]["code"]["enum"] = sorted(PROBLEMS)
             schemas["JobFault"]["properties"]["code"]["enum"] = sorted(JOB_ERRORS)
+            if not keys_required:
+                for operation in (item for path in found["paths"].values() for item in path.values()):
+                    if "security" in operation:
+                        operation["security"].insert(0, {})
             app.openapi_schema = found
         return app.openapi_schema
 

@@ -141,7 +141,10 @@ def _operation(
             schema = content["schema"]
             if "$ref" in schema:
                 schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[-1]]
-            yield out.table(["Field", "Type", "Meaning"], _properties(schema))
+            for form in schema.get("oneOf", [schema]):
+                if "oneOf" in schema:
+                    yield out.paragraph(f"{form['title']}:")
+                yield out.table(["Field", "Type", "Meaning"], _properties(form))
     answers = []
     example = None
     for status, answer in operation["responses"].items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -42,62 +41,80 @@ _SETS = {"views": "view", "depth_renders": "depth render"}
 _TEXTS = frozenset({"model_type", "quality", "webhook_url", "webhook_secret"})
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
+_SECRET = re.compile(r"whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
 _PNG = {"type": "string", "format": "binary", "contentMediaType": "image/png"}
+_SIX = {"type": "array", "items": _PNG, "minItems": 6, "maxItems": 6}
+_WISHES: dict[str, Any] = {
+    "model_type": {
+        "type": "string",
+        "enum": [model.value for model in ModelType],
+        "default": ModelType.RECONVIAGEN.value,
+        "description": "Which model; `both` runs reconviagen, then nvdiffrec.",
+    },
+    "quality": {
+        "type": "string",
+        "enum": [quality.value for quality in Quality],
+        "description": "How much time to spend; the service's own choice where it is left out.",
+    },
+    "webhook_url": {
+        "type": "string",
+        "format": "uri",
+        "maxLength": 2000,
+        "description": "https address that is told when the job ends (Standard Webhooks).",
+    },
+    "webhook_secret": {
+        "type": "string",
+        "pattern": f"^{_SECRET.pattern}$",
+        "description": "What webhooks are signed with: `whsec_` and 24 bytes or more in base64. Made by the service, "
+        "and told in the answer, where it is left out.",
+    },
+}
+
+
+def _form(title: str, files: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "title": title,
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(files),
+        "properties": {**files, **_WISHES},
+        "dependentRequired": {"webhook_secret": ["webhook_url"]},
+    }
+
+
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
         "multipart/form-data": {
             "schema": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["views", "depth_renders"],
-                "properties": {
-                    "views": {
-                        "type": "array",
-                        "items": _PNG,
-                        "minItems": 6,
-                        "maxItems": 6,
-                        "description": "Six views as PNG. Told apart by their names (`front.png`, `view_00.png`), else "
-                        f"by their order: {', '.join(VIEW_NAMES)}.",
-                    },
-                    "depth_renders": {
-                        "type": "array",
-                        "items": _PNG,
-                        "minItems": 6,
-                        "maxItems": 6,
-                        "description": "Six depth renders of the same views as PNG, told apart in the same way.",
-                    },
-                    "model_type": {
-                        "type": "string",
-                        "enum": [model.value for model in ModelType],
-                        "default": ModelType.RECONVIAGEN.value,
-                        "description": "Which model; `both` runs reconviagen, then nvdiffrec.",
-                    },
-                    "quality": {
-                        "type": "string",
-                        "enum": [quality.value for quality in Quality],
-                        "description": "How much time to spend; the service's own choice where it is left out.",
-                    },
-                    "webhook_url": {
-                        "type": "string",
-                        "format": "uri",
-                        "maxLength": 2000,
-                        "description": "https address that is told when the job ends (Standard Webhooks).",
-                    },
-                    "webhook_secret": {
-                        "type": "string",
-                        "pattern": "^whsec_[A-Za-z0-9+/]{32,88}={0,2}$",
-                        "description": "What webhooks are signed with: `whsec_` and 24 to 64 bytes in base64. Made by "
-                        "the service, and told in the answer, where it is left out.",
-                    },
-                    "archive": {
-                        "type": "string",
-                        "format": "binary",
-                        "contentMediaType": "application/zip",
-                        "description": "In place of `views` and `depth_renders`: one ZIP with `views/` and, if there "
-                        "are any, `depth/`.",
-                    },
-                },
+                "oneOf": [
+                    _form(
+                        "Twelve files",
+                        {
+                            "views": {
+                                **_SIX,
+                                "description": "Six views as PNG. Told apart by their names (`front.png`, "
+                                f"`view_00.png`), else by their order: {', '.join(VIEW_NAMES)}.",
+                            },
+                            "depth_renders": {
+                                **_SIX,
+                                "description": "Six depth renders of the same views as PNG, told apart likewise.",
+                            },
+                        },
+                    ),
+                    _form(
+                        "One archive",
+                        {
+                            "archive": {
+                                "type": "string",
+                                "format": "binary",
+                                "contentMediaType": "application/zip",
+                                "description": "One ZIP with `views/` and, if there are any, `depth/`.",
+                            }
+                        },
+                    ),
+                ]
             },
             "encoding": {
                 "views": {"contentType": "image/png"},
@@ -289,8 +306,8 @@ def _read_wish(texts: Mapping[str, str], services: Services) -> _Wish:
     if secret is not None:
         if url is None:
             faults["webhook_secret"] = "Given without webhook_url"
-        elif not _is_secret(secret):
-            faults["webhook_secret"] = "Expected whsec_ and 24 to 64 bytes in base64"
+        elif not _SECRET.fullmatch(secret):
+            faults["webhook_secret"] = "Expected whsec_ and 24 to 65 bytes in base64"
     if faults:
         raise Problem("VALIDATION_FAILED", f"{len(faults)} part(s) of the form are not valid.", fields=faults)
     made = None
@@ -317,15 +334,6 @@ def _judge_url(url: str, *, allow_private: bool) -> None:
     except AddressError as error:
         if "not known" not in str(error):  # a name service that is away for a moment must not refuse a job
             raise
-
-
-def _is_secret(text: str) -> bool:
-    if not text.startswith("whsec_"):
-        return False
-    try:
-        return 24 <= len(base64.b64decode(text.removeprefix("whsec_"), validate=True)) <= 64
-    except (binascii.Error, ValueError):
-        return False
 
 
 def _judge(form: Form, services: Services) -> dict[tuple[str, str], Path]:
