@@ -279,7 +279,13 @@ def _recipe(
             evidence.effort,
         )
         evidence = replace(evidence, shape=first.mesh, doubt=evidence.doubt if first.doubt is None else first.doubt)
-    proposal = run.keep("model", Proposal, lambda m: model.propose(evidence, m), model.model_name, evidence.effort)
+    proposal = run.keep(
+        "model",
+        Proposal,
+        lambda m: model.propose(replace(evidence, memory=run.memory("model")), m),
+        model.model_name,
+        evidence.effort,
+    )
     if proposal.cameras is not None:
         solution = replace(solution, cameras=proposal.cameras)
     if proposal.mesh is not shape.mesh:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from meshwright.progress import Plan
 from meshwright.types import Array, Monitor, View, ViewSet
 from meshwright.workspace import Workspace
 
-__all__ = ["Run"]
+__all__ = ["Run", "Steps"]
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,26 @@ class Run:
         value = self.do(name, work)
         self._checkpoints.save(name, self._key, (self.timings[name], value))
         return value
+
+    def memory(self, name: str) -> Steps:
+        """Where the stage that is being worked on keeps what it has reached."""
+        assert self._checkpoints is not None
+        return Steps(self._checkpoints, f"{name}.steps", self._key)
+
+
+class Steps:
+    """What a stage has reached so far, kept beside the results of finished stages; see `models.base.Memory`."""
+
+    def __init__(self, checkpoints: Checkpoints, name: str, key: str) -> None:
+        self.checkpoints = checkpoints
+        self.name = name
+        self.key = key
+
+    def recall(self) -> Mapping[str, Any] | None:
+        return self.checkpoints.load(self.name, self.key, dict)
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        self.checkpoints.save(self.name, self.key, dict(state))
 
 
 def _arrays(view: View) -> list[Array]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
 
+from meshwright.checkpoint import Checkpoints
 from meshwright.errors import Cancelled
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
 from meshwright.models.nvdiffrec.config import Level, RefineConfig
 from meshwright.models.nvdiffrec.refine import Refinement, refine
 from meshwright.rendering import rasterize_mesh
+from meshwright.running import Steps
 from meshwright.types import Camera, Mesh, SilentMonitor, TexturedMesh, View, ViewSet
 from scenes import Ellipsoid, six, views_of
 
@@ -130,3 +135,65 @@ def test_the_model_moves_the_dense_shape_and_says_so() -> None:
     assert proposal.cameras is not None
     assert proposal.report["refinement"] == "shape, cameras and texture"
     assert outline_error(proposal.mesh, proposal.cameras) < outline_error(wrong, CAMERAS)
+
+
+class Notebook:
+    """A memory that keeps everything, as checkpoints do, and can be told to end the run."""
+
+    def __init__(self, folder: Path, entries: int = 10**9) -> None:
+        self.steps = Steps(Checkpoints(folder, (), ()), "model.steps", "key")
+        self.entries = entries
+
+    def recall(self) -> Mapping[str, Any] | None:
+        return self.steps.recall()
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        self.steps.keep(state)
+        self.entries -= 1
+        if self.entries == 0:
+            raise Cancelled("killed")
+
+
+@pytest.mark.parametrize("entries", [1, 3, 8])
+def test_a_killed_refinement_goes_on_as_if_nothing_had_happened(tmp_path: Path, entries: int) -> None:
+    wrong = egg((1.06, 0.95, 1.0))
+    textured = grey(wrong)
+    common = {"doubt": 0.1, "free_cameras": True, "config": CONFIG, "device": "cpu", "pause_s": 0.0}
+    steps: list[float] = []
+
+    class Listener(SilentMonitor):
+        def report(self, percent: float, step: str) -> None:
+            steps.append(percent)
+
+    def run(memory: Notebook | None) -> Refinement:
+        return refine(textured, wrong.vertices, VIEWS, CAMERAS, monitor=Listener(), memory=memory, **common)  # type: ignore[arg-type]
+
+    whole = run(None)
+    all_steps = len(steps)
+    with pytest.raises(Cancelled):
+        run(Notebook(tmp_path, entries))
+    steps.clear()
+    resumed = run(Notebook(tmp_path))
+    assert len(steps) <= all_steps - 5 * (entries - 1)
+    # Sums of floats in another order differ in their last bits, and a descent lets them grow.
+    np.testing.assert_allclose(resumed.moved(wrong).vertices, whole.moved(wrong).vertices, atol=2e-4)
+    assert [level["pixels"] for level in resumed.report["levels"]] == [48, 96]  # type: ignore[attr-defined]
+
+
+def test_what_was_kept_of_another_mesh_is_left_alone(tmp_path: Path) -> None:
+    memory = Notebook(tmp_path)
+    memory.keep({"subject": "another"})
+    wrong = egg((1.06, 0.95, 1.0))
+    found = refine(
+        grey(wrong),
+        wrong.vertices,
+        VIEWS,
+        CAMERAS,
+        doubt=0.1,
+        free_cameras=False,
+        config=CONFIG,
+        monitor=SilentMonitor(),
+        device="cpu",
+        memory=memory,
+    )
+    assert len(found.fields) == 2

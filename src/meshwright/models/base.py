@@ -12,15 +12,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, TypedDict
+from typing import Any, ClassVar, Literal, Protocol, TypedDict
 
 from meshwright.device import cleanup_gpu_memory
 from meshwright.errors import Cancelled, MeshwrightError
 from meshwright.types import Camera, Mesh, Monitor, SilentMonitor, ViewSet
 
-__all__ = ["BaseReconstructionModel", "Evidence", "InferenceResult", "ModelOutput", "Proposal", "Recipe"]
+__all__ = ["BaseReconstructionModel", "Evidence", "InferenceResult", "Memory", "ModelOutput", "Proposal", "Recipe"]
 
 log = logging.getLogger(__name__)
+
+
+class Memory(Protocol):
+    """Where a long step keeps what it has reached, so that a killed run goes on from there."""
+
+    def recall(self) -> Mapping[str, Any] | None:
+        """What was kept last, for the same input and settings; None where nothing was."""
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Keeps arrays, numbers, strings, lists and mappings of these, in place of what was kept before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,7 @@ class Evidence:
         effort: `draft`, `standard` or `high`.
         doubt: How far the shape may be wrong, as a share of its longest side.
         free_cameras: Whether cameras were fitted, and so may be fitted better; given ones stay.
+        memory: For models that take long; None where nothing is kept.
     """
 
     views: ViewSet
@@ -44,6 +55,7 @@ class Evidence:
     effort: str = "standard"
     doubt: float = 0.01
     free_cameras: bool = True
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,9 @@ Source: Nicolet, Jacobson and Jakob, "Large steps in inverse rendering of geomet
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 __all__ = ["UniformAdam"]
@@ -31,6 +34,16 @@ class UniformAdam:
         self._mean = torch.zeros_like(parameter)
         self._square = torch.zeros_like(parameter)
         self._steps = 0
+
+    def state(self) -> dict[str, Any]:
+        """What it has learned of the gradients, on the host."""
+        return {"mean": self._mean.cpu().numpy(), "square": self._square.cpu().numpy(), "steps": self._steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state`."""
+        self._mean.copy_(torch.from_numpy(state["mean"]))
+        self._square.copy_(torch.from_numpy(state["square"]))
+        self._steps = int(state["steps"])
 
     @torch.no_grad()
     def step(self, share: float) -> None:

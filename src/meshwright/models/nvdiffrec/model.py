@@ -52,6 +52,7 @@ class NvdiffrecModel(BaseReconstructionModel):
             config=config,
             monitor=monitor,
             device=device,
+            memory=evidence.memory,
         )
         return Proposal(
             mesh=found.moved(evidence.shape),

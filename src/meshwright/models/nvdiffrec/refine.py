@@ -8,14 +8,18 @@ would part among contradicting views, and nothing would pull them together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from meshwright.models.base import Memory
 from meshwright.models.nvdiffrec.config import Level, RefineConfig
 from meshwright.models.nvdiffrec.descent import UniformAdam
+from meshwright.models.nvdiffrec.diary import Diary
 from meshwright.models.nvdiffrec.lattice import FOLD_FREE, Lattice, apply, lattice_around, on_device
 from meshwright.models.nvdiffrec.poses import PoseCorrections
 from meshwright.models.nvdiffrec.targets import shrunk, targets_of
@@ -94,6 +98,8 @@ def refine(
     config: RefineConfig,
     monitor: Monitor,
     device: str,
+    memory: Memory | None = None,
+    pause_s: float = 10.0,
 ) -> Refinement:
     """Fit surface and cameras to the views.
 
@@ -108,6 +114,8 @@ def refine(
         config: See `RefineConfig`.
         monitor: Asked to stop before every step; hears progress.
         device: "cpu" or a CUDA device.
+        memory: Where what was reached is kept, and taken from.
+        pause_s: Seconds between two times that something is kept.
     Raises:
         Cancelled: The monitor wants to stop.
     """
@@ -117,15 +125,31 @@ def refine(
     displaced = torch.zeros_like(scene.rest)
     levels = []
     done, total = 0, sum(level.steps for level in config.levels)
-    for level in config.levels:
+    diary = Diary(memory, textured, pause_s)
+    before = diary.begin()
+    if before is not None:
+        scene.poses.load_state_dict({name: torch.from_numpy(value) for name, value in before["poses"].items()})
+        generator.set_state(torch.from_numpy(before["generator"]))
+        displaced = torch.from_numpy(before["displaced"]).to(device)
+        levels = list(before["levels"])
+    for index, level in enumerate(config.levels):
+        lattice = lattice_around(room, level.cell * scene.size)
+        if before is not None and index < len(before["fields"]):
+            fields.append((lattice, before["fields"][index]))
+            done += level.steps
+            continue
 
         def say(step: int, before: int = done) -> None:
             monitor.check()
             monitor.report(100 * (before + step) / total, "Refining shape and cameras")
 
-        lattice = lattice_around(room, level.cell * scene.size)
         fitted = _Fit(scene, lattice, level, textured, views, displaced, doubt, config, free_cameras, generator)
-        levels.append(fitted.run(say))
+        if before is not None and index == len(before["fields"]):
+            fitted.restore(before["fit"])
+
+        controls = [controls for _, controls in fields]
+        state = partial(_reached, scene, generator, displaced, list(levels), controls, fitted)
+        levels.append(fitted.run(say, partial(diary.write, state)))
         displaced = fitted.displaced()
         fields.append((lattice, fitted.controls.detach().double().cpu().numpy()))
         done += level.steps
@@ -137,6 +161,25 @@ def refine(
         "cameras_moved": free_cameras,
     }
     return Refinement(fields=tuple(fields), cameras=scene.poses.cameras(), report=report)
+
+
+def _reached(
+    scene: _Scene,
+    generator: torch.Generator,
+    displaced: torch.Tensor,
+    levels: list[dict[str, object]],
+    fields: list[Array],
+    fit: _Fit,
+) -> dict[str, Any]:
+    """Everything that the next step depends on: what finished levels found, and where the present one stands."""
+    return {
+        "poses": {name: value.cpu().numpy() for name, value in scene.poses.state_dict().items()},
+        "generator": generator.get_state().numpy(),
+        "displaced": displaced.cpu().numpy(),
+        "levels": levels,
+        "fields": fields,
+        "fit": fit.state(),
+    }
 
 
 class _Fit:
@@ -172,21 +215,29 @@ class _Fit:
         self.cameras = [UniformAdam(p, level.turn) for p in scene.poses.parameters()] if free_cameras else []
         self.colours = torch.optim.Adam([self.texture], lr=config.texture_rate, betas=(0.9, 0.98))
         self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
+        self.best, self.best_loss, self.first = self._state(), math.inf, math.nan
+        self.waited, self.taken = 0, 0
 
     def displaced(self) -> torch.Tensor:
         """Where the surface is now, less where it was at first, [V, 3]."""
         with torch.no_grad():
             return self.before + apply(self.weights, self.controls)
 
-    def run(self, say: Callable[[int], None]) -> dict[str, object]:
-        """All steps; the state with the lowest loss stays."""
-        count = len(self.target)
-        best, best_loss, waited, taken = self._state(), math.inf, 0, 0
-        first = math.nan
+    def run(self, say: Callable[[int], None], keep: Callable[[], None] = lambda: None) -> dict[str, object]:
+        """All steps that were not taken yet; the state with the lowest loss stays.
+
+        Args:
+            say: Hears which step comes; may raise.
+            keep: Called between steps, where `state` is all that there is.
+        """
         recent: list[torch.Tensor] = []
-        for step in range(self.level.steps):
+        for step in range(self.taken, self.level.steps):
+            if self.waited >= _PATIENCE:
+                break
             say(step)
-            chosen = self._chosen(step, count)
+            if not recent:
+                keep()
+            chosen = self._chosen(step, len(self.target))
             loss, held = self._loss(chosen)
             loss.backward()  # type: ignore[no-untyped-call]
             recent.append(held)
@@ -200,25 +251,53 @@ class _Fit:
                 self.texture.clamp_(0, 1)
                 reach = FOLD_FREE * self.lattice.cell
                 self.controls.clamp_(-reach, reach)
-            taken = step + 1
-            if taken % _LOOK == 0 or taken == self.level.steps:
+            self.taken = step + 1
+            if self.taken % _LOOK == 0 or self.taken == self.level.steps:
                 # Only here the host waits for the device.
                 now = float(torch.stack(recent).mean())
                 recent.clear()
-                first = now if math.isnan(first) else first
-                waited = 0 if now < best_loss * (1 - _GAIN) else waited + 1
-                if now < best_loss:
-                    best, best_loss = self._state(), now
-                if waited >= _PATIENCE:
-                    break
-        self._restore(best)
+                self.first = now if math.isnan(self.first) else self.first
+                self.waited = 0 if now < self.best_loss * (1 - _GAIN) else self.waited + 1
+                if now < self.best_loss:
+                    self.best, self.best_loss = self._state(), now
+        self._restore(self.best)
         return {
             "pixels": self.level.pixels,
             "cell": self.level.cell,
-            "steps": taken,
-            "loss_first": round(first, 6),
-            "loss_best": round(best_loss, 6),
+            "steps": self.taken,
+            "loss_first": round(self.first, 6),
+            "loss_best": round(self.best_loss, 6),
         }
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, on the host; camera corrections aside."""
+        adam = self.colours.state_dict()["state"].get(0, {})
+        return {
+            "controls": self.controls.detach().cpu().numpy(),
+            "texture": self.texture.detach().cpu().numpy(),
+            "field": self.field.state(),
+            "cameras": [camera.state() for camera in self.cameras],
+            "colours": {name: value.cpu().numpy() for name, value in adam.items()},
+            "best": [value.cpu().numpy() for value in self.best],
+            "numbers": [self.best_loss, self.first, self.waited, self.taken],
+        }
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state`; camera corrections are the scene's."""
+        self.controls.copy_(torch.from_numpy(state["controls"]))
+        self.texture.copy_(torch.from_numpy(state["texture"]))
+        self.field.restore(state["field"])
+        for camera, kept in zip(self.cameras, state["cameras"], strict=True):
+            camera.restore(kept)
+        if state["colours"]:
+            adam = {name: torch.from_numpy(value) for name, value in state["colours"].items()}
+            self.colours.load_state_dict(
+                {"state": {0: adam}, "param_groups": self.colours.state_dict()["param_groups"]}
+            )
+        self.best = [torch.from_numpy(value).to(self.scene.device) for value in state["best"]]
+        self.best_loss, self.first = (float(value) for value in state["numbers"][:2])
+        self.waited, self.taken = (int(value) for value in state["numbers"][2:])
 
     def _chosen(self, step: int, count: int) -> torch.Tensor:
         if count <= self.config.views_at_once:
