@@ -84,7 +84,7 @@ def _row(
         stack.env |= full_env(*servers)
     outcome = Outcome()
     rng = random.Random(f"{chosen.seed}-{key}-{stack_name}")
-    span = 25.0 if chosen.real else 1.4
+    span = 20.0 if chosen.real else 1.4  # about as long as a job takes, seconds
     why = FAULTS[key].needs()
     if why:
         sys.exit(f"{key}: {why}")
