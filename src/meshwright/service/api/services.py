@@ -88,6 +88,7 @@ class Services:
                 log.warning("files of a refused submission stay", job_id=job_id, reason=type(error).__name__)
 
 
-def get_services(request: Request) -> Services:
+async def get_services(request: Request) -> Services:
     """The parts of the application that got this request."""
+    # Async although it waits for nothing: FastAPI would send a plain function to a thread.
     return cast("Services", request.app.state.services)

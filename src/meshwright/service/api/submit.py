@@ -211,7 +211,7 @@ async def submit_job(
         pictures = await services.run(_judge, form, services)
         stored = False
         try:
-            inputs = await services.run(_store, job_id, pictures, services)
+            inputs = await services.run(_store, job_id, pictures, form, services)
             async with services.submitting:
                 # Asked again where nobody else can submit in between.
                 await _check_room(services, caller.owner, caller.queue_depth)
@@ -415,12 +415,13 @@ def _judge_pngs(pictures: Mapping[tuple[str, str], Path], form: Form, config: In
         )
 
 
-def _store(job_id: str, pictures: Mapping[tuple[str, str], Path], services: Services) -> tuple[InputFile, ...]:
+def _store(
+    job_id: str, pictures: Mapping[tuple[str, str], Path], form: Form, services: Services
+) -> tuple[InputFile, ...]:
+    known = {file.path: file.sha256 for file in form.files}
     inputs = []
     for (kind, view), path in pictures.items():
         key = f"{job_prefix(job_id)}/{kind}/{view}.png"
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         services.storage.put_file(key, path)
         inputs.append(
             InputFile(
@@ -428,7 +429,12 @@ def _store(job_id: str, pictures: Mapping[tuple[str, str], Path], services: Serv
                 view=view,
                 key=key,
                 size=path.stat().st_size,
-                sha256=digest,
+                sha256=known.get(path) or _sha256(path),
             )
         )
     return tuple(inputs)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

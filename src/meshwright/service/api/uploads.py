@@ -6,6 +6,7 @@ own naming. Whatever the request claims (lengths, names, types) is believed only
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import shutil
@@ -13,10 +14,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import anyio
 from fastapi import Request
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Form", "FormRules", "ReceivedFile", "receive_form", "shown", "sweep_uploads"]
 
 _MB = 1_000_000
+_BATCH = 512 * 1024
+"""Bytes that wait for a thread to write them: the disk may take its time, and others must be answered meanwhile."""
 _OVERHEAD = 200_000
 """What boundaries, part headers and text fields may add to the files of a body."""
 
@@ -84,9 +88,9 @@ class Form:
     """What came: text fields, files in the order of upload, and how many files there were per field."""
 
     folder: Path
-    texts: dict[str, str] = field(default_factory=dict)
-    files: list[ReceivedFile] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    texts: dict[str, str] = dataclass_field(default_factory=dict)
+    files: list[ReceivedFile] = dataclass_field(default_factory=list)
+    counts: dict[str, int] = dataclass_field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """The same for the same fields and files in the same order, whatever the boundary was."""
@@ -135,7 +139,7 @@ async def receive_form(request: Request, folder: Path, rules: FormRules) -> Asyn
     home = folder / f"form-{uuid.uuid4().hex}"
     try:
         try:
-            home.mkdir(parents=True, mode=0o700)
+            await anyio.to_thread.run_sync(partial(home.mkdir, parents=True, mode=0o700))
             form = await _receive(request, home, boundary, rules)
         except OSError as error:
             raise _disk_problem(error) from error
@@ -207,6 +211,9 @@ async def _receive(request: Request, home: Path, boundary: bytes, rules: FormRul
                 raise _too_large_body(rules)
             if chunk:
                 parser.write(chunk)
+            if sink.pending_bytes >= _BATCH:
+                await anyio.to_thread.run_sync(sink.flush)
+        await anyio.to_thread.run_sync(sink.flush)
         if not sink.ended:
             raise Problem(
                 "VALIDATION_FAILED", "The form ends early.", fields={"body": "The closing boundary is missing"}
@@ -221,8 +228,43 @@ async def _receive(request: Request, home: Path, boundary: bytes, rules: FormRul
     return sink.form
 
 
+@dataclass(kw_only=True)
+class _OpenFile:
+    """A file that is on its way."""
+
+    field: str
+    name: str
+    path: Path
+    digest: Any = dataclass_field(default_factory=hashlib.sha256)
+    size: int = 0
+    _stream: IO[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._stream is None:
+            self._stream = self.path.open("xb")
+        self._stream.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def received(self) -> ReceivedFile:
+        return ReceivedFile(
+            field=self.field,
+            name=self.name,
+            path=self.path,
+            size=self.size,
+            sha256=self.digest.hexdigest(),
+        )
+
+
 class _Sink:
-    """Takes the parser's events and keeps what the rules allow."""
+    """Takes the parser's events and keeps what the rules allow.
+
+    What is to be done with files is only noted; `flush` does it, in a thread, so that the disk holds nobody up.
+    """
 
     def __init__(self, home: Path, rules: FormRules) -> None:
         self.rules = rules
@@ -236,8 +278,10 @@ class _Sink:
         self._filename = ""
         self._size = 0
         self._text: bytearray | None = None
-        self._file: IO[bytes] | None = None
-        self._digest = hashlib.sha256()
+        self._file: _OpenFile | None = None
+        self._files: list[_OpenFile] = []
+        self._pending: list[tuple[_OpenFile, bytes | None]] = []
+        self.pending_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -251,9 +295,22 @@ class _Sink:
             "on_end": self._finish,
         }
 
+    def flush(self) -> None:
+        """Writes what has come since the last time."""
+        pending, self._pending, self.pending_bytes = self._pending, [], 0
+        for file, data in pending:
+            if data is None:
+                file.write(b"")  # so that a file of no bytes is there too
+                file.close()
+                self.form.files.append(file.received())
+            else:
+                file.write(data)
+
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        """Lets go of files, whatever has become of them."""
+        for file in self._files:
+            with contextlib.suppress(OSError):  # a full disk was told of by `flush`
+                file.close()
 
     def _begin(self) -> None:
         self._headers, self._header, self._value = {}, b"", b""
@@ -302,8 +359,8 @@ class _Sink:
         if count <= self.rules.files[self._name]:
             # The number is all that our own name says.
             path = self.form.folder / f"{self._name}-{count:02d}"
-            self._file = path.open("xb")
-            self._digest = hashlib.sha256()
+            self._file = _OpenFile(field=self._name, name=self._filename, path=path)
+            self._files.append(self._file)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         size = end - start
@@ -324,9 +381,8 @@ class _Sink:
                 fields={self._name: f"{shown(self._filename)}: expected at most {limit / _MB:g} MB"},
             )
         if self._file is not None:
-            piece = memoryview(data)[start:end]
-            self._file.write(piece)
-            self._digest.update(piece)
+            self._pending.append((self._file, data[start:end]))
+            self.pending_bytes += size
 
     def _end(self) -> None:
         if self._text is not None:
@@ -335,16 +391,7 @@ class _Sink:
             except UnicodeDecodeError:
                 raise _invalid(self._name, "Not UTF-8 text") from None
         elif self._file is not None:
-            self._file.close()
-            self.form.files.append(
-                ReceivedFile(
-                    field=self._name,
-                    name=self._filename,
-                    path=Path(self._file.name),
-                    size=self._size,
-                    sha256=self._digest.hexdigest(),
-                )
-            )
+            self._pending.append((self._file, None))
             self._file = None
 
     def _finish(self) -> None:
