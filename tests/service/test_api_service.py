@@ -35,6 +35,7 @@ def test_live_and_ready(stack: Stack) -> None:
         assert body["status"] == "ready"
         assert body["workers"][0]["models"] == [{"name": "nvdiffrec", "ready": True, "message": "ready"}]
         assert body["workers"][0]["device"]["name"] == "test"
+        assert re.fullmatch("[0-9a-f]{12}", body["workers"][0]["worker"]), "no name of a machine"
         assert set(body["jobs"]) == {"queued", "processing", "completed", "failed", "cancelled"}
 
 
@@ -98,6 +99,8 @@ def test_metrics(stack: Stack) -> None:
             assert 0 < float(age[1]) < 60
         assert 'meshwright_http_request_seconds_count{method="POST",route="/api/jobs",status="202"} 4.0' in text
         assert "meshwright_upload_bytes_total" in text
+        assert "meshwright_workers 1.0" in text
+        assert "process_resident_memory_bytes" in text
 
 
 def test_made_up_methods_and_paths_make_no_new_series(embedded: Stack) -> None:

@@ -80,7 +80,7 @@ def create_app(
         jobs=job_table,
         limits=RateLimits(settings.broker_url),
         watcher=Watcher(partial(read_revisions, store)),
-        metrics=Metrics(job_table),
+        metrics=Metrics(job_table, upkeep.watch.alive),
         enqueue=queue.send,
         ping_broker=queue.ping,
         alive=upkeep.watch.alive,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from anyio import create_task_group, move_on_after
@@ -84,7 +85,7 @@ async def ready(response: Response, services: ServicesHere) -> Readiness:
                         "version": meshwright.__version__,
                         "workers": [
                             {
-                                "worker": "w1",
+                                "worker": "3f1a9c04be77",
                                 "device": {"device": "cuda:0", "name": "NVIDIA H200", "memory_gb": 139.8},
                                 "models": [{"name": "nvdiffrec", "ready": True, "message": "ready"}],
                             }
@@ -193,7 +194,8 @@ def _worker(seen: WorkerSeen) -> WorkerState:
     about = dict(seen.about)
     models = about.pop("models", [])
     return WorkerState(
-        worker=seen.worker_id,
+        # The id itself holds the name of a machine and the number of a process, which are nobody's business.
+        worker=hashlib.sha256(seen.worker_id.encode()).hexdigest()[:12],
         device=about.get("device") or {},
         models=[ModelState(**model) for model in models],
     )

@@ -7,15 +7,16 @@ process tells the same of them: take their maximum over processes, not their sum
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
 from meshwright.service.jobs import FINAL, Jobs
+from meshwright.service.jobs.presence import WorkerSeen
 from meshwright.service.store.tables import deliveries
 from meshwright.service.store.tables import jobs as table
 
@@ -32,11 +33,15 @@ class Metrics:
 
     Args:
         jobs: The job table.
+        alive: Workers that gave a sign of life lately.
     """
 
-    def __init__(self, jobs: Jobs) -> None:
+    def __init__(self, jobs: Jobs, alive: Callable[[], Sequence[WorkerSeen]]) -> None:
         self.jobs = jobs
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        workers = Gauge("meshwright_workers", "Workers that gave a sign of life lately.", registry=self.registry)
+        workers.set_function(lambda: len(alive()))
         self.calls = Histogram(
             "meshwright_http_request_seconds",
             "Time until an answer was complete.",
@@ -99,9 +104,10 @@ class Metrics:
             for name, histogram in (("psnr", self._psnr), ("ssim", self._ssim)):
                 if isinstance(quality.get(name), int | float):
                     histogram.labels(model).observe(quality[name])
-            seconds_of: Mapping[str, float] = quality.get("seconds") or {}
-            for stage, seconds in seconds_of.items():
-                self._stages.labels(model, stage).observe(seconds)
+            seconds_of: Mapping[str, object] = quality.get("seconds") or {}
+            for stage, spent in seconds_of.items():
+                if isinstance(spent, int | float):
+                    self._stages.labels(model, stage).observe(spent)
 
 
 class _EndedJobs:
