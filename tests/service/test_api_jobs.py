@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -256,6 +260,37 @@ def test_stream_ends_after_its_time(embedded: Stack) -> None:
         assert 0.4 < time.monotonic() - begun < 5
         seen = events[0]["id"]
         assert read_events(f"{api.url}/api/jobs/{job_id}/events", {"Last-Event-ID": seen}) == (200, [])
+
+
+def test_streams_end_in_good_order_when_the_server_does(embedded: Stack) -> None:
+    """A process of its own, since only there a signal can be sent."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, **embedded.env, "MESHWRIGHT_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "meshwright.service.http"], env=env, stderr=subprocess.PIPE)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                httpx.get(f"{url}/health/live", timeout=5)
+                break
+            except httpx.TransportError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.2)
+        job_id = httpx.post(f"{url}/api/jobs", files=parts(), timeout=20).json()["job_id"]
+        found: list[tuple[int, list[dict[str, str]]]] = []
+        reader = threading.Thread(target=lambda: found.append(read_events(f"{url}/api/jobs/{job_id}/events")))
+        reader.start()
+        time.sleep(1)
+        process.terminate()
+        _, said = process.communicate(timeout=15)
+        reader.join(10)
+    finally:
+        process.kill()
+    assert [event["event"] for event in found[0][1]] == ["status"], "it ended without an error"
+    assert b'"level": "error"' not in said
 
 
 def wait_for_metric(api: Api, line: str) -> None:

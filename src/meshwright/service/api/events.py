@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 
 import structlog
-from anyio import to_thread
+from anyio import Event, to_thread
 from sqlalchemy import select
 from sse_starlette import ServerSentEvent
 
@@ -27,6 +27,8 @@ __all__ = ["Watcher", "follow", "read_revisions"]
 log = structlog.get_logger(__name__)
 
 _RETRY_MS = 2000
+_LEAVING_S = 0.5
+"""How often a stream without news looks whether the server is about to end."""
 
 
 def read_revisions(store: Store, job_ids: Collection[str]) -> dict[str, int]:
@@ -88,7 +90,13 @@ class Watcher:
 
 
 async def follow(
-    get: Callable[[], JobRecord], watcher: Watcher, job_id: str, last_seen: int, limit_s: float
+    get: Callable[[], JobRecord],
+    watcher: Watcher,
+    job_id: str,
+    last_seen: int,
+    *,
+    limit_s: float,
+    leaving: Event,
 ) -> AsyncIterator[ServerSentEvent]:
     """Every state of a job that is newer than `last_seen`, as events, until it ends or the time is over.
 
@@ -96,6 +104,7 @@ async def follow(
         get: Reads the job; runs in a thread.
         last_seen: Revision that the client has.
         limit_s: After this the stream ends, and the client comes back with `Last-Event-ID`.
+        leaving: Set when the server is about to end; the stream then ends in good order.
     """
     deadline = time.monotonic() + limit_s
     with watcher.watch(job_id) as changed:
@@ -113,8 +122,13 @@ async def follow(
                 last_seen = job.revision
                 body = state_of(job).model_dump_json()
                 yield ServerSentEvent(data=body, event="status", id=str(job.revision), retry=_RETRY_MS)
-            left = deadline - time.monotonic()
-            if job.has_ended or left <= 0:
+            if job.has_ended:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), left)
+            while True:
+                left = deadline - time.monotonic()
+                if left <= 0 or leaving.is_set():
+                    return
+                if changed.is_set():
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), min(left, _LEAVING_S))

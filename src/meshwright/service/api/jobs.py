@@ -8,6 +8,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
+from anyio import Event
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -29,6 +30,7 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 _ID = re.compile(r"[a-z0-9]{8}")
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _PING_S = 15
+_GRACE_S = 2.0
 
 # Documented, not enforced: an id of another shape is simply the id of no job.
 JobIdPath = Annotated[
@@ -190,14 +192,23 @@ async def follow_job(
     if job.has_ended and seen >= job.revision:
         return Response(status_code=204)
     get = partial(services.jobs.get, job_id, caller.sees_only)
+    leaving = Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
         with services.metrics.followers.track_inprogress():
-            async for event in follow(get, services.watcher, job_id, seen, services.settings.events_limit_s):
+            limit_s = services.settings.events_limit_s
+            async for event in follow(get, services.watcher, job_id, seen, limit_s=limit_s, leaving=leaving):
                 yield event
 
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(events(), ping=_PING_S, sep="\n", headers=headers)
+    return EventSourceResponse(
+        events(),
+        ping=_PING_S,
+        sep="\n",
+        headers=headers,
+        shutdown_event=leaving,
+        shutdown_grace_period=_GRACE_S,
+    )
 
 
 @router.post(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Form", "FormRules", "ReceivedFile", "receive_form", "shown", "sweep_uploads"]
 
-_MB = 1_000_000
+_MB = 1024 * 1024
 _BATCH = 512 * 1024
 """Bytes that wait for a thread to write them: the disk may take its time, and others must be answered meanwhile."""
 _OVERHEAD = 200_000
