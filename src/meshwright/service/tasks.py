@@ -41,12 +41,16 @@ class QueueUnavailable(MeshwrightError):  # noqa: N818  (a state of the queue, n
     code = "queue.unavailable"
 
 
+TRANSPORT_ALIASES["meshwright-folder"] = "meshwright.service.transport:FolderTransport"
+for _scheme in ("redis", "rediss"):
+    TRANSPORT_ALIASES[_scheme] = "meshwright.service.transport:RedisTransport"
+
+
 def make_app(settings: Settings) -> Celery:
     """The Celery application that the settings describe."""
     patience = settings.hard_limit_s + _SPARE_S
     transport: dict[str, Any] = {"visibility_timeout": patience}
     if settings.is_embedded:
-        TRANSPORT_ALIASES["meshwright-folder"] = "meshwright.service.transport:Transport"
         broker = "meshwright-folder://"
         folder = settings.data_dir / "queue"
         logging.getLogger("kombu.connection").setLevel(logging.ERROR)  # a folder has no host, as it says all the time
@@ -257,6 +261,9 @@ def run_worker(settings: Settings) -> int:
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
+        # The event loop for Redis can lose its connection while a message is acknowledged, and then waits for ever;
+        # seen every few restarts of Redis. The plain loop asks again and notices.
+        use_eventloop=False,
         hostname=f"meshwright-{os.getpid()}@{socket.gethostname()}",
         quiet=True,
         queues=[settings.queue],

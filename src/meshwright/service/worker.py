@@ -26,6 +26,7 @@ def _main() -> int:
     parent = os.environ.pop("MESHWRIGHT_PARENT", "")
     if parent:
         die_with_parent(int(parent))
+        os.nice(5)  # beside an API, which should answer while models compute on all cores
     try:
         return work(load_settings())
     except MeshwrightError as error:
