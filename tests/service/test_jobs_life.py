@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from sqlalchemy import delete
 
 from meshwright.service.jobs import (
@@ -69,6 +69,10 @@ class Life(RuleBasedStateMachine):
         self.expected: dict[str, Expected] = {}
         self.last: dict[str, JobRecord] = {}
 
+    @initialize(target=claims)
+    def begin(self) -> object:
+        return self.claim(self.submit())
+
     def holds(self, claim: Claim) -> bool:
         expected = self.expected[claim.job_id]
         return expected.status is JobStatus.PROCESSING and expected.token == claim.token
@@ -117,15 +121,16 @@ class Life(RuleBasedStateMachine):
             with pytest.raises(LostClaim):
                 self.jobs.beat(claim)
 
-    @rule(claim=claims, progress=strategies.floats(-10, 120))
-    def advance(self, claim: Claim, progress: float) -> None:
-        if self.holds(claim):
-            self.jobs.advance(claim, progress, MODELS[0], "working")
-            expected = self.expected[claim.job_id]
-            expected.progress = max(expected.progress, min(progress, 100.0))
-        else:
-            with pytest.raises(LostClaim):
+    @rule(claim=claims, reports=strategies.lists(strategies.floats(-10, 120), min_size=1, max_size=4))
+    def advance(self, claim: Claim, reports: list[float]) -> None:
+        for progress in reports:
+            if self.holds(claim):
                 self.jobs.advance(claim, progress, MODELS[0], "working")
+                expected = self.expected[claim.job_id]
+                expected.progress = max(expected.progress, min(progress, 100.0))
+            else:
+                with pytest.raises(LostClaim):
+                    self.jobs.advance(claim, progress, MODELS[0], "working")
 
     @rule(claim=claims, model=strategies.sampled_from(MODELS))
     def publish(self, claim: Claim, model: str) -> None:
