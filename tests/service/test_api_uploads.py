@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from meshwright.service.api import uploads
-from meshwright.service.api.uploads import shown, sweep_uploads
+from meshwright.service.api import forms
+from meshwright.service.api.forms import shown
+from meshwright.service.api.uploads import sweep_uploads
 from meshwright.service.jobs import Jobs
 from meshwright.service.store import StoreUnavailable
 from service_api import parts, png, problem, running_api
@@ -26,7 +27,7 @@ def full_disk(*_: object) -> None:
 def test_disk_that_is_full_while_receiving(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     with running_api(stack) as api:
         with monkeypatch.context() as patch:
-            patch.setattr(uploads._OpenFile, "write", full_disk)
+            patch.setattr(forms.OpenFile, "write", full_disk)
             answer = api.client.post("/api/jobs", files=parts())
             problem(answer, 507, "DISK_FULL")
             assert int(answer.headers["retry-after"]) > 0
