@@ -63,7 +63,7 @@ def test_store_that_is_away(stack: Stack) -> None:
         pytest.skip("the embedded store cannot be away")
     with running_api(stack) as api:
         job_id = api.submit()
-        stack.postgres.stop(signal.SIGINT)
+        stack.postgres.stop(signal.SIGQUIT)
         try:
             answer = api.client.get(f"/api/jobs/{job_id}")
             problem(answer, 503, "NOT_READY")
