@@ -164,9 +164,8 @@ class Queue:
             raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
 
     def close(self) -> None:
-        """Lets go of connections."""
-        self._app.close()
-        self._app.pool.force_close_all()
+        """Lets go of connections; another queue of this process, which shares them, opens them again."""
+        self._app.pool.force_close_all(close_pool=False)
 
 
 # --- the worker -------------------------------------------------------------------------------------------------------
