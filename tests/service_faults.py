@@ -151,20 +151,20 @@ def _fill_disk(fleet: Fleet, rng: random.Random, span: float) -> None:
 
 def _send_duplicates(fleet: Fleet, rng: random.Random, span: float) -> None:
     job_ids = [fleet.submit(), fleet.submit()]
-    with _queue(fleet.stack) as queue:
-        for _ in range(rng.randint(3, 8)):
-            time.sleep(rng.uniform(0, span / 3))
-            queue.send(rng.choice(job_ids), "both")
+    queue = _queue(fleet.stack)
+    for _ in range(rng.randint(3, 8)):
+        time.sleep(rng.uniform(0, span / 3))
+        queue.send(rng.choice(job_ids), "both")
 
 
 def _race(fleet: Fleet, rng: random.Random, span: float) -> None:
     """As many messages at once as there are workers, several times over."""
     del span
-    with _queue(fleet.stack) as queue:
-        job_id = fleet.submit()
-        time.sleep(rng.uniform(0, 0.05))
-        for _ in range(4):
-            queue.send(job_id, "both")
+    queue = _queue(fleet.stack)
+    job_id = fleet.submit()
+    time.sleep(rng.uniform(0, 0.05))
+    for _ in range(4):
+        queue.send(job_id, "both")
     fleet.submit()
 
 
@@ -187,12 +187,9 @@ def _set_clock(file: Path, seconds: int) -> None:
         offset.write(struct.pack("=q", seconds))
 
 
-@contextlib.contextmanager
-def _queue(stack: Stack) -> Iterator[Queue]:
+def _queue(stack: Stack) -> Queue:
     with set_environment(stack.env):
-        queue = Queue(stack.settings())
-    yield queue
-    queue.close()
+        return Queue(stack.settings())
 
 
 def _no_mount() -> str:

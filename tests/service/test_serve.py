@@ -179,7 +179,6 @@ def test_the_message_names_the_job(stack: Stack) -> None:
         with app.connection_for_read() as connection:
             message = connection.SimpleQueue(stack.settings().queue).get(timeout=5)
             message.ack()
-        queue.close()
     assert message.headers["id"] == "abcd1234"
     assert message.headers["task"] == "reconstruction.process"
     assert message.payload[0] == ["abcd1234"]

@@ -149,9 +149,15 @@ class Queue:
             QueueUnavailable: The broker does not answer. The job is not lost: whoever looks after things sends again.
         """
         try:
-            self._app.tasks[TASK_NAME].apply_async(
-                args=(job_id,), kwargs={"model_type": str(model_type)}, task_id=job_id, retry=False
-            )
+            # A connection of its own: pools are shared by all of a process, and outlive what they were made for.
+            with self._app.connection_for_write() as connection:
+                self._app.tasks[TASK_NAME].apply_async(
+                    args=(job_id,),
+                    kwargs={"model_type": str(model_type)},
+                    task_id=job_id,
+                    connection=connection,
+                    retry=False,
+                )
         except (OperationalError, OSError) as error:
             raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
 
@@ -162,10 +168,6 @@ class Queue:
                 connection.ensure_connection(max_retries=1, timeout=3)
         except (OperationalError, OSError) as error:
             raise QueueUnavailable("The queue does not answer.", hint="Try again in a moment.") from error
-
-    def close(self) -> None:
-        """Lets go of connections; another queue of this process, which shares them, opens them again."""
-        self._app.pool.force_close_all(close_pool=False)
 
 
 # --- the worker -------------------------------------------------------------------------------------------------------
