@@ -262,9 +262,7 @@ def run_worker(settings: Settings) -> int:
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
-        # The event loop for Redis can lose its connection while a message is acknowledged, and then waits for ever;
-        # seen every few restarts of Redis. The plain loop asks again and notices.
-        use_eventloop=False,
+        use_eventloop=False,  # the plain loop, which our transports make quick; the other would not use what they add
         hostname=f"meshwright-{os.getpid()}@{socket.gethostname()}",
         quiet=True,
         queues=[settings.queue],

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from typing import Any
@@ -69,10 +70,48 @@ class FolderTransport(filesystem.Transport):  # type: ignore[misc]
         super().drain_events(connection, timeout=_soon(timeout), **kwargs)
 
 
+class RedisQoS(redis.QoS):  # type: ignore[misc]
+    """Notices when Redis goes away while a message is acknowledged.
+
+    Celery only notes such a failure in its log. The message then counts as being worked on for ever, so no other one is
+    asked for, and since nothing is asked for, the loss of the connection is never noticed: the worker is deaf. Seen
+    every few restarts of Redis.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        with self._noticing():
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        with self._noticing():
+            super().reject(delivery_tag, requeue=requeue)
+
+    @contextmanager
+    def _noticing(self) -> Iterator[None]:
+        transport = self.channel.connection
+        try:
+            yield
+        except transport.connection_errors as error:
+            transport.lost = error
+            raise
+
+
+class RedisChannel(redis.Channel):  # type: ignore[misc]
+    """Kombu's channel with the above."""
+
+    QoS = RedisQoS
+
+
 class RedisTransport(redis.Transport):  # type: ignore[misc]
-    """Kombu's transport through Redis."""
+    """Kombu's transport through Redis, which connects anew after a failed acknowledgement."""
+
+    Channel = RedisChannel
+    lost: Exception | None = None
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
+        if self.lost is not None:
+            lost, self.lost = self.lost, None
+            raise lost
         super().drain_events(connection, timeout=_soon(timeout), **kwargs)
 
 
