@@ -183,3 +183,19 @@ def test_the_message_names_the_job(stack: Stack) -> None:
     assert message.headers["task"] == "reconstruction.process"
     assert message.payload[0] == ["abcd1234"]
     assert message.payload[1] == {"model_type": "both"}
+
+
+def test_a_stage_that_does_not_listen_is_ended_all_the_same(embedded: Stack) -> None:
+    """Its process goes; the worker makes a new one, and takes the next job."""
+    with Fleet(embedded, workers=1, env={"FAST_MODEL_STAGE_S": "4", "FAST_MODEL_TROUBLE": "deaf"}) as fleet:
+        job_id = fleet.submit("reconviagen")
+        until(lambda: status(fleet, job_id)["status"] == "processing", 20, "the job is at work")
+        time.sleep(0.5)
+        [working] = fleet.working_pids
+        fleet.client.post(f"/api/jobs/{job_id}/cancel", json={"confirm": False})
+        fleet.client.post(f"/api/jobs/{job_id}/cancel", json={"confirm": True})
+        until(lambda: not os.path.exists(f"/proc/{working}"), 2.5, "the process is gone")
+        next_id = fleet.submit("reconviagen")
+        until(lambda: status(fleet, next_id)["status"] == "processing", 10, "the next job is taken")
+        jobs = fleet.settle(60, [job_id, next_id])
+    assert [job.status for job in jobs] == [JobStatus.CANCELLED, JobStatus.COMPLETED]
