@@ -156,7 +156,7 @@ def _longest(extent: Array, depth: PreparedDepth | None) -> float:
     side = float((extent[1] - extent[0]).max())
     if depth is None or depth.unit is None or abs(side / depth.unit - 1.0) > RIG_UNIT:
         return side
-    weight = _BOX_ERROR**2 / (_BOX_ERROR**2 + _UNIT_ERROR**2 + depth.unit_error**2)
+    weight = _BOX_ERROR**2 / (_BOX_ERROR**2 + max(_UNIT_ERROR, depth.unit_error) ** 2)
     return (1.0 - weight) * side + weight * depth.unit
 
 
