@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -272,13 +271,12 @@ def test_an_output_must_not_replace_its_input(tmp_path: Path) -> None:
         meshwright.reconstruct(tmp_path / "out" / "previews", tmp_path / "out", overwrite=True)
 
 
-def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "read_inputs", lambda *_, **__: pytest.fail("the views were read"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("")
-    begun = time.perf_counter()
     with pytest.raises(OutputError, match=r"thesis\.txt"):
         meshwright.reconstruct(tmp_path / "views", tmp_path / "out")
-    assert time.perf_counter() - begun < 1
 
 
 @pytest.mark.parametrize(

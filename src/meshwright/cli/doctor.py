@@ -50,6 +50,7 @@ PACKAGES = {
     "torch": "torch",
     "warp-lang": "warp",
     "safetensors": "safetensors",
+    "httpx": "httpx",
     "trimesh": "trimesh",
     "embreex": "embreex",
     "scikit-image": "skimage",
