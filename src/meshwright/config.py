@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from meshwright.errors import OptionError
+from meshwright.inputs import InputConfig
 from meshwright.models.registry import AVAILABLE_MODELS
 from meshwright.types import DepthKind, Quality
 
@@ -51,6 +53,8 @@ class ReconstructConfig:
     """Side of the texture in pixels; by quality where None."""
     size: float | None = None
     """Longest side of the result in metres. None: 1, or, where cameras are given, as they have it."""
+    views: str | Sequence[str] | None = None
+    """Which of the six named views there are, such as `front,left,top`; None: all six."""
     depth_dir: Path | None = None
     """Depth renders, where they do not lie beside the views."""
     use_depth: bool = True
@@ -65,6 +69,8 @@ class ReconstructConfig:
     """Which way the six views look: `auto` finds out; else a name from `meshwright.cameras`."""
     refine_cameras: bool = False
     """Whether given cameras are calibrated too; cameras that were found always are."""
+    live_pictures: bool = False
+    """Whether stages leave pictures of what they reached beside their checkpoints, for whoever watches the run."""
     overwrite: bool = False
     """Whether to write into a folder that holds other files."""
 
@@ -81,6 +87,8 @@ class ReconstructConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value))
+        if self.views is not None:
+            object.__setattr__(self, "views", self.inputs.chosen_views)
         if self.model not in AVAILABLE_MODELS:
             raise OptionError(f"model={self.model!r} is not known.", hint=f"Use one of {', '.join(AVAILABLE_MODELS)}.")
         if not 100 <= self.faces <= 2_000_000:
@@ -89,6 +97,13 @@ class ReconstructConfig:
             raise OptionError(f"texture_size={self.texture_size} is not between 64 and 8192 pixels.")
         if self.size is not None and not (math.isfinite(self.size) and self.size > 0):
             raise OptionError(f"size={self.size} is not a length above 0.", hint="Give the longest side in metres.")
+
+    @property
+    def inputs(self) -> InputConfig:
+        """How the input is read."""
+        return InputConfig(
+            depth_kind=self.depth_kind, depth_unit=self.depth_unit, cameras=self.cameras, views=self.views
+        )
 
     @property
     def preset(self) -> Preset:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import meshwright
 from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
@@ -31,7 +32,7 @@ from meshwright.geometry import (
     simplify,
     unwrap,
 )
-from meshwright.inputs import InputConfig, read_inputs, write_masks
+from meshwright.inputs import read_inputs, write_masks
 from meshwright.models import (
     AVAILABLE_MODELS,
     BaseReconstructionModel,
@@ -41,10 +42,19 @@ from meshwright.models import (
     get_model,
 )
 from meshwright.progress import Plan, Stage
-from meshwright.quality import QualityReport, judge, write_previews, write_quality_json, write_report_html
+from meshwright.quality import (
+    QualityReport,
+    judge,
+    picture_of,
+    write_comparisons,
+    write_previews,
+    write_quality_json,
+    write_report_html,
+)
 from meshwright.running import Run
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
+    Array,
     Camera,
     DepthKind,
     DepthMap,
@@ -181,7 +191,8 @@ def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | No
     """Turns the views in `source` into a textured mesh in `output`.
 
     Args:
-        source: A folder or ZIP with six views (and depth renders), or a posed image set in NeRF-synthetic form.
+        source: A folder or ZIP with six views, or those that the option `views` names (and depth renders), or a posed
+            image set in NeRF-synthetic form.
         output: The folder to make.
         monitor: Hears progress and can ask to stop.
         options: Fields of `ReconstructConfig`, such as `quality="draft"` or `size=0.3`.
@@ -232,7 +243,7 @@ def _run(
     with Workspace(
         output, own_names=OUTPUT_NAMES, overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
-        run = Run(Plan(stages(model)), monitor, workspace)
+        run = Run(Plan(stages(model)), monitor, workspace, live_pictures=config.live_pictures)
         quality = _recipe(source, config, model, device, run)
         workspace.commit()
     seconds = time.perf_counter() - begun
@@ -247,6 +258,7 @@ def _recipe(
     folder = run.workspace.result
 
     views = run.do("read", lambda _: _read(source, config, folder / "masks"))
+    run.show("views", lambda: _opened(folder / "masks" / "contact_sheet.png"))
     run.begin_checkpoints(views, _RECORDS, meshwright.__version__)
 
     camera_config = CameraConfig(rig=config.rig, refine=config.refine_cameras)
@@ -259,6 +271,8 @@ def _recipe(
         lambda m: reconstruct_shape(solution.views, solution.cameras, shape_config, m, device),
         shape_config,
     )
+
+    run.show("shape", lambda: picture_of(shape.mesh, device=device))
 
     evidence = Evidence(
         views=solution.views,
@@ -278,6 +292,7 @@ def _recipe(
             model.starts_from,
             evidence.effort,
         )
+        run.show("proposal", lambda: picture_of(first.mesh, device=device))
         evidence = replace(evidence, shape=first.mesh, doubt=evidence.doubt if first.doubt is None else first.doubt)
     proposal = run.keep(
         "model",
@@ -291,6 +306,9 @@ def _recipe(
     if proposal.mesh is not shape.mesh:
         shape = remeasured(shape, proposal.mesh, solution.views.views, solution.cameras)
 
+    if proposal.mesh is not evidence.shape:
+        run.show("model", lambda: picture_of(proposal.mesh, device=device))
+
     mesh = run.keep("simplify", Mesh, lambda _: simplify(proposal.mesh, config.faces), config.faces)
 
     atlas_config = AtlasConfig(texture_size=config.texture_pixels)
@@ -303,6 +321,8 @@ def _recipe(
         lambda m: bake_texture(mesh, atlas, solution.views.views, solution.cameras, texture_config, m, device),
         texture_config,
     )
+
+    run.show("texture", lambda: picture_of(textured, device=device))
 
     textured, cameras = framed(textured, solution, shape, config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
@@ -349,6 +369,7 @@ def _recipe(
             monitor=monitor,
             device=device,
         )
+        write_comparisons(quality, folder / "previews")
         monitor.report(80, "Writing the report")
         write_quality_json(quality, folder / "quality.json")
         write_report_html(quality, folder / "report.html", previews=previews)
@@ -369,10 +390,15 @@ def _start(name: str, evidence: Evidence, device: str, monitor: Monitor) -> Prop
 
 def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:
     """The views, with what was taken for the object saved for the user to see."""
-    inputs = InputConfig(depth_kind=config.depth_kind, depth_unit=config.depth_unit, cameras=config.cameras)
-    views = read_inputs(source, inputs, depth_dir=config.depth_dir)
+    views = read_inputs(source, config.inputs, depth_dir=config.depth_dir)
     write_masks(views, masks)
     return views
+
+
+def _opened(path: Path) -> Array:
+    """A picture that was written before, sRGB uint8 [H, W, 3]."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def framed(

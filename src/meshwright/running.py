@@ -12,6 +12,7 @@ import numpy as np
 
 from meshwright.checkpoint import Checkpoints, chain_key
 from meshwright.device import check_stop, checking, map_threads
+from meshwright.export import write_png
 from meshwright.progress import Plan
 from meshwright.types import Array, Monitor, View, ViewSet
 from meshwright.workspace import Workspace
@@ -24,14 +25,16 @@ Value = TypeVar("Value")
 
 
 class Run:
-    """What is the same for every stage: progress, cancellation, time, checkpoints."""
+    """What is the same for every stage: progress, cancellation, time, checkpoints, pictures of the work so far."""
 
-    def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace) -> None:
+    def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace, *, live_pictures: bool = False) -> None:
         self.plan = plan
         self.monitor = monitor
         self.workspace = workspace
         self.timings: dict[str, float] = {}
         self.started = time.perf_counter()
+        self.live_pictures = live_pictures
+        self._shown = 0
         self._key = ""
         self._checkpoints: Checkpoints | None = None
 
@@ -77,6 +80,12 @@ class Run:
         value = self.do(name, work)
         self._checkpoints.save(name, self._key, (self.timings[name], value))
         return value
+
+    def show(self, name: str, draw: Callable[[], Array]) -> None:
+        """Leaves a picture (sRGB uint8 [H, W, 3]) of what was reached, where the run was asked for such."""
+        if self.live_pictures:
+            self._shown += 1
+            write_png(self.workspace.checkpoints / f"live_{self._shown:02d}_{name}.png", draw())
 
     def memory(self, name: str) -> Steps:
         """Where the stage that is being worked on keeps what it has reached."""

@@ -57,7 +57,7 @@ PUBLIC = {
     """,
     "meshwright.quality": """
         Comparison JudgeConfig MeshFacts PreviewFiles QualityReport QualityStatus compare_meshes judge
-        mesh_facts write_previews write_quality_json write_report_html
+        mesh_facts picture_of write_comparisons write_previews write_quality_json write_report_html
     """,
     "meshwright.synth": "DisturbConfig SynthConfig disturb list_objects write_example",
     "meshwright.client": "AsyncClient Cancellation Client Job JobFault Page",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from meshwright.quality.comparison import Comparison
 from meshwright.quality.geometry import MeshFacts, compare_meshes, mesh_facts
 from meshwright.quality.judge import JudgeConfig, judge
-from meshwright.quality.previews import PreviewFiles, write_previews
+from meshwright.quality.pairs import write_comparisons
+from meshwright.quality.previews import PreviewFiles, picture_of, write_previews
 from meshwright.quality.record import QualityReport, QualityStatus, write_quality_json
 from meshwright.quality.report import write_report_html
 
@@ -19,6 +20,8 @@ __all__ = [
     "compare_meshes",
     "judge",
     "mesh_facts",
+    "picture_of",
+    "write_comparisons",
     "write_previews",
     "write_quality_json",
     "write_report_html",

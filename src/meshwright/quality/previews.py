@@ -13,9 +13,9 @@ from meshwright.errors import OptionError
 from meshwright.export import write_animation, write_png
 from meshwright.quality.comparison import render, working_size
 from meshwright.rendering import Picture, render_normals, render_wireframe, turntable_cameras
-from meshwright.types import Array, Camera, ColouredMesh, Monitor, SilentMonitor, TexturedMesh
+from meshwright.types import Array, Camera, ColouredMesh, Mesh, Monitor, SilentMonitor, TexturedMesh
 
-__all__ = ["PreviewFiles", "write_previews"]
+__all__ = ["PreviewFiles", "picture_of", "write_previews"]
 
 MOST_VIEWS = 6
 """Posed image sets have dozens of cameras; so many are shown, evenly spread."""
@@ -96,6 +96,16 @@ def write_previews(
         turntable=tuple(paths[3 * count :]),
         animation=write_animation(folder / "turntable.webp", frames, SECONDS),
     )
+
+
+def picture_of(mesh: Mesh | TexturedMesh | ColouredMesh, *, size: int = 400, device: str = "cpu") -> Array:
+    """The mesh from half left on white, sRGB uint8 [size, size, 3]; its normals as colours where it has none."""
+    if isinstance(mesh, Mesh):
+        camera = turntable_cameras(mesh, count=TURNTABLE, size=size)[0]
+        picture: Picture = render_normals(mesh, camera, device=device)
+    else:
+        picture = render(mesh, turntable_cameras(mesh.mesh, count=TURNTABLE, size=size)[0], device=device)
+    return np.asarray(np.rint(picture.over(1.0) * 255), np.uint8)
 
 
 _KINDS = ("textured", "wireframe", "normals")

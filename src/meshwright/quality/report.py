@@ -18,7 +18,7 @@ from meshwright.quality.previews import PreviewFiles
 from meshwright.quality.record import QualityReport, QualityStatus
 from meshwright.types import Array, Camera
 
-__all__ = ["write_report_html"]
+__all__ = ["heat", "write_report_html"]
 
 MOST_VIEWS = 12
 """A posed image set can have a hundred views; the page shows those that fit worst."""
@@ -131,7 +131,7 @@ def _row(view: Comparison, longest: float) -> _ViewRow:
         pictures=(
             ("Your picture", _jpeg(view.reference)),
             ("The mesh", _jpeg(view.render)),
-            ("Error", _jpeg(_heat(view.error))),
+            ("Error", _jpeg(heat(view.error))),
             ("Outlines", _png(outlines)),
         ),
         view=view,
@@ -157,7 +157,7 @@ def _degrees(radians: float) -> int:
     return 180 if whole == -180 else whole
 
 
-def _heat(error: Array) -> Array:
+def heat(error: Array) -> Array:
     """FLIP 0..1 as colours, uint8 [H, W, 3]."""
     at = np.clip(error, 0, 1) * (len(MAGMA) - 1)
     colors = [np.interp(at, np.arange(len(MAGMA)), MAGMA[:, channel]) for channel in range(3)]

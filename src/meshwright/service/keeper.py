@@ -1,4 +1,5 @@
-"""Brings results of finished stages into storage while a model runs, so that another machine can go on from them."""
+"""Brings what finished stages leave into storage while a model runs: results, so that another machine can go on from
+them, and pictures, so that people can see them."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ class Keeper:
             self._look()
 
     def _look(self) -> None:
-        for path in sorted(self.folder.glob("*.npz")):
+        for path in sorted([*self.folder.glob("*.npz"), *self.folder.glob("live_*.png")]):
             try:
                 stamp = _stamp(path)
                 if self._known.get(path.name) != stamp:

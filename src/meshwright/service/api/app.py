@@ -13,15 +13,16 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from meshwright.service.api import health, jobs, openapi, results, submit
+from meshwright.service.api import health, inputs, jobs, live, offers, openapi, reruns, results, sessions, submit
 from meshwright.service.api.events import Watcher, read_revisions
 from meshwright.service.api.limits import RateLimits
 from meshwright.service.api.metrics import Metrics
+from meshwright.service.api.page import add_page
 from meshwright.service.api.pages import html_page
 from meshwright.service.api.problems import add_handlers, crash_answer
 from meshwright.service.api.services import Services
@@ -123,7 +124,10 @@ def documented_app(*, keys_required: bool = True, **options: Any) -> FastAPI:
     )
     add_handlers(app)
     openapi.install(app, keys_required=keys_required)
-    routers = (submit.router, jobs.router, results.router, health.router)
+    routers = (
+        *(submit.router, jobs.router, reruns.router, inputs.router, live.router, results.router),
+        *(offers.router, health.router, sessions.router),
+    )
     for router in routers:
         app.include_router(router)
     app.state.known_routes = [route for router in routers for route in router.routes]
@@ -145,9 +149,7 @@ async def _sweep(services: Services) -> None:
 def _add_pages(app: FastAPI) -> None:
     pages: dict[str, str] = {}
 
-    @app.get("/", include_in_schema=False)
-    async def root() -> Response:
-        return RedirectResponse(f"{app.root_path}/docs", 307)
+    add_page(app)
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

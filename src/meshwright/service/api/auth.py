@@ -15,7 +15,22 @@ from meshwright.service.api.keys import KeyRecord, Scope, check_key, touch_key
 from meshwright.service.api.problems import Problem
 from meshwright.service.api.services import Services, get_services
 
-__all__ = ["Admin", "Caller", "Reader", "Submitter"]
+__all__ = [
+    "COOKIE",
+    "Admin",
+    "Caller",
+    "Canceller",
+    "Reader",
+    "Submitter",
+    "count_bad_key",
+    "session_key",
+    "unauthorized",
+]
+
+COOKIE = "meshwright_key"
+"""Holds the key of a browser session; see `sessions`."""
+_PAGE_HEADER = "x-meshwright-page"
+_HARMLESS = ("GET", "HEAD", "OPTIONS")
 
 _TOUCH_EVERY_S = 60.0
 _BAD_KEYS = "20/minute"
@@ -65,12 +80,13 @@ async def _identify(
     address = request.client.host if request.client else "unknown"
     key = None
     if settings.auth_required:
-        if credentials is None:
-            raise _unauthorized("This service needs an API key.")
-        key = await to_thread.run_sync(check_key, services.store, credentials.credentials)
+        token = _session_token(request) if credentials is None else credentials.credentials
+        if token is None:
+            raise unauthorized("This service needs an API key.")
+        key = await to_thread.run_sync(check_key, services.store, token)
         if key is None:
-            await services.count(_BAD_KEYS, "bad-key", f"address:{address}")
-            raise _unauthorized("The API key is not known, or was revoked.")
+            await count_bad_key(request, services)
+            raise unauthorized("The API key is not known, or was revoked.")
         structlog.contextvars.bind_contextvars(key_id=key.key_id)
         await _note_use(services, key.key_id)
     own = key.limits if key is not None else {}
@@ -83,7 +99,32 @@ async def _identify(
     )
 
 
-def _unauthorized(detail: str) -> Problem:
+def session_key(request: Request) -> str | None:
+    """The key in the cookie of a browser session, if there is one."""
+    return request.cookies.get(COOKIE) or None
+
+
+def _session_token(request: Request) -> str | None:
+    """The same, unless another site may have made the browser send it: those cannot add headers of their own."""
+    token = session_key(request)
+    if token is not None and request.method not in _HARMLESS and _PAGE_HEADER not in request.headers:
+        raise Problem(
+            "UNAUTHORIZED",
+            "A call that changes something and comes with a cookie needs the header X-Meshwright-Page.",
+            status=403,
+            suggestion="Send `Authorization: Bearer KEY`, or the header.",
+        )
+    return token
+
+
+async def count_bad_key(request: Request, services: Services) -> None:
+    """Notes a wrong key; raises RATE_LIMITED after too many."""
+    address = request.client.host if request.client else "unknown"
+    await services.count(_BAD_KEYS, "bad-key", f"address:{address}")
+
+
+def unauthorized(detail: str) -> Problem:
+    """The refusal of a call without a key that holds."""
     return Problem("UNAUTHORIZED", detail, headers={"WWW-Authenticate": 'Bearer realm="meshwright"'})
 
 

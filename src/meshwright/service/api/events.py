@@ -17,8 +17,8 @@ from sqlalchemy import select
 from sse_starlette import ServerSentEvent
 
 from meshwright.errors import MeshwrightError
-from meshwright.service.api.schemas import state_of
-from meshwright.service.jobs import JobNotFound, JobRecord
+from meshwright.service.api.schemas import JobState
+from meshwright.service.jobs import FINAL, JobNotFound
 from meshwright.service.store import Store
 from meshwright.service.store.tables import jobs as table
 
@@ -90,7 +90,7 @@ class Watcher:
 
 
 async def follow(
-    get: Callable[[], JobRecord],
+    get: Callable[[], JobState],
     watcher: Watcher,
     job_id: str,
     last_seen: int,
@@ -120,9 +120,9 @@ async def follow(
                 return
             if job.revision > last_seen:
                 last_seen = job.revision
-                body = state_of(job).model_dump_json()
+                body = job.model_dump_json()
                 yield ServerSentEvent(data=body, event="status", id=str(job.revision), retry=_RETRY_MS)
-            if job.has_ended:
+            if job.status in FINAL:
                 return
             while True:
                 left = deadline - time.monotonic()

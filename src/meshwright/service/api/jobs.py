@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Annotated, Any
 
 import structlog
@@ -18,7 +17,7 @@ from meshwright.service.api.openapi import JOB_LINKS, refusals
 from meshwright.service.api.problems import Problem
 from meshwright.service.api.schemas import CancelAnswer, CancelOrder, JobList, JobState, list_of, state_of
 from meshwright.service.api.services import Services, get_services
-from meshwright.service.jobs import JobEnded, JobNotFound, JobRecord
+from meshwright.service.jobs import JobEnded, JobNotFound, JobOpen, JobRecord
 from meshwright.types import JobStatus
 
 __all__ = ["JobIdPath", "find_job", "router"]
@@ -53,6 +52,13 @@ _STATE_EXAMPLE: dict[str, Any] = {
     "cancel_requested": False,
     "attempt": 1,
     "revision": 17,
+    "options": {"quality": "standard"},
+    "has_depth": True,
+    "queue_position": None,
+    "started_at": "2026-01-31T12:00:01Z",
+    "ended_at": None,
+    "seconds_left": 121.5,
+    "expired": False,
 }
 
 
@@ -111,7 +117,8 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=200, description="Most jobs on the page.")] = 50,
 ) -> JobList:
     """Your jobs, newest first; with a key of scope `admin`, everybody's."""
-    return list_of(await services.run(services.jobs.page, cursor, status, limit, caller.sees_only))
+    page = await services.run(services.jobs.page, cursor, status, limit, caller.sees_only)
+    return list_of(page, await services.run(services.jobs.places, page.jobs))
 
 
 @router.get(
@@ -130,7 +137,34 @@ async def list_jobs(
 )
 async def get_job(job_id: JobIdPath, caller: Reader, services: ServicesHere) -> JobState:
     """Status, progress and, of a failed job, the reason."""
-    return state_of(await find_job(services, caller, job_id))
+    job = await find_job(services, caller, job_id)
+    # Only of a job that waits is there more to ask the store.
+    return await services.run(services.state, job) if job.status is JobStatus.QUEUED else state_of(job)
+
+
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    operation_id="delete_job",
+    summary="Delete a job",
+    responses={
+        204: {"description": "The job and all its files are gone."},
+        **refusals("JOB_NOT_FOUND", "JOB_NOT_FINISHED"),
+    },
+)
+async def delete_job(job_id: JobIdPath, caller: Canceller, services: ServicesHere) -> Response:
+    """Removes an ended job, its pictures and its results. One that has not ended must be cancelled first."""
+    await find_job(services, caller, job_id)
+    try:
+        await services.run(services.jobs.remove, job_id, caller.sees_only)
+    except JobOpen as error:
+        raise Problem("JOB_NOT_FINISHED", f"The job is {error.status.value}.") from error
+    except JobNotFound as error:
+        raise _not_found(job_id) from error
+    # What cannot be removed now belongs to no job any more; the upkeep removes it later.
+    await services.discard(job_id)
+    log.info("job deleted", job_id=job_id)
+    return Response(status_code=204)
 
 
 @router.get(
@@ -191,7 +225,10 @@ async def follow_job(
     seen = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
     if job.has_ended and seen >= job.revision:
         return Response(status_code=204)
-    get = partial(services.jobs.get, job_id, caller.sees_only)
+
+    def get() -> JobState:
+        return services.state(services.jobs.get(job_id, caller.sees_only))
+
     leaving = Event()
 
     async def events() -> AsyncIterator[ServerSentEvent]:
@@ -274,6 +311,31 @@ async def cancel_job(job_id: JobIdPath, order: CancelOrder, caller: Canceller, s
         raise _not_found(job_id) from error
     log.info("job cancelled", job_id=job_id)
     return _answer(job_id, "cancelled", "The job was cancelled; its files are removed.")
+
+
+@router.delete(
+    "/{job_id}/cancel",
+    operation_id="keep_job",
+    summary="Take the wish to cancel back",
+    response_model=JobState,
+    responses={
+        200: {
+            "description": "The job goes on.",
+            "content": {"application/json": {"example": _STATE_EXAMPLE}},
+        },
+        **refusals("JOB_NOT_FOUND", "JOB_FINISHED"),
+    },
+)
+async def keep_job(job_id: JobIdPath, caller: Canceller, services: ServicesHere) -> JobState:
+    """Takes the first of the two steps back; the second can then not be taken by mistake."""
+    await find_job(services, caller, job_id)
+    try:
+        job = await services.run(services.jobs.clear_cancellation, job_id, caller.sees_only)
+    except JobEnded as error:
+        raise Problem("JOB_FINISHED", f"The job is {error.status.value} already.") from error
+    except JobNotFound as error:
+        raise _not_found(job_id) from error
+    return await services.run(services.state, job)
 
 
 def _answer(job_id: str, status: Any, message: str) -> CancelAnswer:

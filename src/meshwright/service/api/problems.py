@@ -92,6 +92,13 @@ PROBLEMS = _kinds(
         "The job has no results to give",
         "Follow the job until it is completed.",
     ),
+    (
+        "JOB_NOT_FINISHED",
+        409,
+        "JobNotFinishedError",
+        "The job has not ended yet",
+        "Cancel it first, or wait for its end.",
+    ),
     ("JOB_FINISHED", 409, "JobFinishedError", "The job has already ended", "Nothing is left to cancel."),
     (
         "CANCELLATION_NOT_REQUESTED",

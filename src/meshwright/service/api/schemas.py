@@ -23,13 +23,25 @@ __all__ = [
     "JobList",
     "JobState",
     "Live",
+    "LivePicture",
+    "LivePictures",
+    "ModelOffer",
     "ModelState",
+    "Offer",
     "ProblemBody",
+    "QualityOffer",
     "Readiness",
+    "RerunOrder",
+    "Session",
+    "SessionOrder",
+    "UploadLimits",
     "WorkerState",
     "list_of",
     "state_of",
 ]
+
+_TELLING = 5.0
+"""Percent from which on the time that is left can be guessed."""
 
 JobId = Annotated[str, Field(pattern="^[a-z0-9]{8}$", examples=["k3v9x0qa"])]
 Moment = Annotated[datetime, Field(examples=["2026-01-31T12:00:00Z"])]
@@ -92,6 +104,17 @@ class JobState(_Answer):
     cancel_requested: bool = Field(description="Whether the first of the two steps of cancellation was taken.")
     attempt: int = Field(ge=0, description="How many workers have begun it.")
     revision: int = Field(ge=1, description="Rises with every change; the id of server-sent events.")
+    options: dict[str, Any] = Field(description="What was asked for besides the model, such as `quality`.")
+    has_depth: bool = Field(description="Whether depth renders were sent.")
+    queue_position: int | None = Field(default=None, ge=1, description="Only of queued jobs: 1 is the next.")
+    started_at: Moment | None = Field(default=None, description="When work began.")
+    ended_at: Moment | None = Field(default=None, description="When it completed, failed or was cancelled.")
+    seconds_left: float | None = Field(
+        default=None,
+        ge=0,
+        description="While it is worked on: a guess as of `updated_at`, by progress and time so far.",
+    )
+    expired: bool = Field(default=False, description="Whether its files were removed after their time.")
 
 
 class JobList(_Answer):
@@ -115,6 +138,94 @@ class CancelAnswer(_Answer):
     job_id: JobId
     status: Literal["cancel_requested", "cancelled"]
     message: str = Field(description="For people.")
+
+
+class RerunOrder(BaseModel):
+    """What to do otherwise with the same pictures; what is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model_type: Literal["reconviagen", "nvdiffrec", "both"] | None = Field(default=None, description="Which model.")
+    quality: Literal["draft", "standard", "high"] | None = Field(default=None, description="How much time to spend.")
+
+
+class LivePicture(_Answer):
+    """What a stage of a running job has left to see."""
+
+    model: str = Field(examples=["nvdiffrec"])
+    name: str = Field(examples=["live_02_shape.png"])
+    title: str = Field(description="What it shows.", examples=["shape"])
+    url: str = Field(description="Where to get it.")
+
+
+class LivePictures(_Answer):
+    """Pictures of the work so far."""
+
+    job_id: JobId
+    pictures: list[LivePicture]
+
+
+class SessionOrder(BaseModel):
+    """A key to keep."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    key: str = Field(min_length=1, max_length=200, description="An API key.", examples=["mw_..."])
+
+
+class Session(_Answer):
+    """What a browser may do."""
+
+    keys_required: bool = Field(description="Whether calls need a key.")
+    signed_in: bool = Field(description="Whether calls of this browser have what they need.")
+    name: str | None = Field(description="Name of the key.")
+    scopes: list[str] = Field(description="What the key may do: `read`, `submit`, `admin`.")
+
+
+class ModelOffer(_Answer):
+    """One value of `model_type`."""
+
+    name: str = Field(examples=["reconviagen"])
+    title: str
+    summary: str
+    runs: list[str] = Field(description="The models that run, in order.")
+    ready: bool | None = Field(description="Whether a worker has what it needs; null while no worker is seen.")
+    message: str = Field(description="Why it is not ready, or what will be left out; may be empty.")
+    vram_gb: float = Field(ge=0, description="GPU memory that it cannot do without, GiB; 0: none.")
+    relative_time: float = Field(gt=0, description="Time beside the quickest model, which has 1.")
+    seconds: dict[str, float] = Field(
+        description="Per quality: median time of the newest completed jobs of this service, where there are any."
+    )
+
+
+class QualityOffer(_Answer):
+    """One value of `quality`."""
+
+    name: str = Field(examples=["standard"])
+    grid: int = Field(description="Cells along the longest side of the volume that the shape is carved from.")
+    texture_size: int = Field(description="Side of the texture, pixels.")
+    preview_size: int = Field(description="Side of previews, pixels.")
+
+
+class UploadLimits(_Answer):
+    """What an upload may be."""
+
+    max_file_bytes: int
+    max_total_bytes: int
+    max_pixels: int = Field(description="Of one picture.")
+
+
+class Offer(_Answer):
+    """What can be asked for, and what it costs."""
+
+    version: str
+    models: list[ModelOffer]
+    qualities: list[QualityOffer]
+    default_model: str
+    default_quality: str
+    limits: UploadLimits
+    device: str = Field(description="What the first worker computes on; empty while none is seen.")
+    retention_s: int | None = Field(description="How long files are kept after a job's end; null: for ever.")
 
 
 class FileEntry(_Answer):
@@ -181,7 +292,7 @@ class Health(_Answer):
     jobs: dict[str, int] = Field(description="Number of jobs per status.")
 
 
-def state_of(job: JobRecord) -> JobState:
+def state_of(job: JobRecord, queue_position: int | None = None) -> JobState:
     """What is shown of a job."""
     fault = job.error
     return JobState(
@@ -198,12 +309,27 @@ def state_of(job: JobRecord) -> JobState:
         cancel_requested=job.cancel_requested,
         attempt=job.attempt,
         revision=job.revision,
+        options=dict(job.options),
+        has_depth=any(item.kind == "depth" for item in job.inputs),
+        queue_position=queue_position,
+        started_at=job.started_at,
+        ended_at=job.ended_at,
+        seconds_left=_seconds_left(job),
+        expired=job.expired_at is not None,
     )
 
 
-def list_of(page: JobPage) -> JobList:
-    """One page."""
-    return JobList(jobs=[state_of(job) for job in page.jobs], next_cursor=page.cursor)
+def _seconds_left(job: JobRecord) -> float | None:
+    """Progress counts stages by their usual time, so that the rest takes as long as what is done did."""
+    if job.status is not JobStatus.PROCESSING or job.started_at is None or job.progress < _TELLING:
+        return None
+    so_far = max((job.updated_at - job.started_at).total_seconds(), 0.0)
+    return round(so_far * (100 - job.progress) / job.progress, 1)
+
+
+def list_of(page: JobPage, places: Mapping[str, int]) -> JobList:
+    """One page; `places` are the positions of those that wait."""
+    return JobList(jobs=[state_of(job, places.get(job.job_id)) for job in page.jobs], next_cursor=page.cursor)
 
 
 def _plain(quality: Mapping[str, Any]) -> dict[str, Any]:

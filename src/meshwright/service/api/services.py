@@ -15,7 +15,8 @@ from fastapi import Request
 from meshwright.service.api.events import Watcher
 from meshwright.service.api.limits import RateLimits
 from meshwright.service.api.metrics import Metrics
-from meshwright.service.jobs import Jobs
+from meshwright.service.api.schemas import JobState, state_of
+from meshwright.service.jobs import JobRecord, Jobs
 from meshwright.service.jobs.presence import WorkerSeen
 from meshwright.service.settings import Settings
 from meshwright.service.storage import Storage, job_prefix
@@ -62,6 +63,10 @@ class Services:
             await to_thread.run_sync(self.limits.count, rate, what, caller)
         else:
             self.limits.count(rate, what, caller)
+
+    def state(self, job: JobRecord) -> JobState:
+        """What is shown of a job; for threads, since it may ask the store for the queue."""
+        return state_of(job, self.jobs.places([job]).get(job.job_id))
 
     async def run(self, function: Callable[..., Value], *args: object, **kwargs: object) -> Value:
         """Calls something that waits for the store or for files, in a thread."""

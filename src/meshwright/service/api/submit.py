@@ -25,7 +25,7 @@ from meshwright.service.storage import job_prefix
 from meshwright.service.store import StoreUnavailable
 from meshwright.types import VIEW_NAMES
 
-__all__ = ["router"]
+__all__ = ["check_disk", "check_room", "router"]
 
 log = structlog.get_logger(__name__)
 
@@ -158,8 +158,8 @@ async def submit_job(
             "The Idempotency-Key is not usable.",
             fields={"idempotency-key": "Expected 1 to 255 visible ASCII characters"},
         )
-    await services.run(_check_disk, services)
-    await _check_room(services, caller.owner, caller.queue_depth)
+    await services.run(check_disk, services)
+    await check_room(services, caller.owner, caller.queue_depth)
     job_id = new_job_id()
     structlog.contextvars.bind_contextvars(job_id=job_id)
     async with receive_form(request, services.storage.scratch(), _rules(services)) as form:
@@ -170,7 +170,7 @@ async def submit_job(
             inputs = await services.run(_store, job_id, pictures, form, services)
             async with services.submitting:
                 # Asked again where nobody else can submit in between.
-                await _check_room(services, caller.owner, caller.queue_depth)
+                await check_room(services, caller.owner, caller.queue_depth)
                 job = await services.run(
                     services.jobs.submit,
                     NewJob(
@@ -214,7 +214,8 @@ def _accepted(job: JobRecord, made_secret: str | None) -> Accepted:
     )
 
 
-async def _check_room(services: Services, owner: str | None, depth: int) -> None:
+async def check_room(services: Services, owner: str | None, depth: int) -> None:
+    """Refuses a submission of somebody who has too many jobs that have not ended."""
     waiting = await services.run(services.jobs.open_count, owner)
     if waiting >= depth:
         raise Problem(
@@ -225,7 +226,8 @@ async def _check_room(services: Services, owner: str | None, depth: int) -> None
         )
 
 
-def _check_disk(services: Services) -> None:
+def check_disk(services: Services) -> None:
+    """Refuses submissions while storage is nearly full."""
     free = services.storage.free_bytes()
     if free is not None and free < services.settings.min_free_mb * 1024 * 1024:
         raise Problem("DISK_FULL", "The service has no room for another job.", headers={"Retry-After": "60"})

@@ -1,6 +1,6 @@
 """The life of a job: its states, its record, and every change that can happen to it."""
 
-from meshwright.service.jobs.errors import IdempotencyConflict, JobEnded, JobNotFound, LostClaim
+from meshwright.service.jobs.errors import IdempotencyConflict, JobEnded, JobNotFound, JobOpen, LostClaim
 from meshwright.service.jobs.records import Artefact, Claim, InputFile, JobError, JobPage, JobRecord, NewJob, Webhook
 from meshwright.service.jobs.repository import Jobs, new_job_id
 from meshwright.service.jobs.states import FINAL, can_move
@@ -14,6 +14,7 @@ __all__ = [
     "JobEnded",
     "JobError",
     "JobNotFound",
+    "JobOpen",
     "JobPage",
     "JobRecord",
     "Jobs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from meshwright.errors import MeshwrightError
 from meshwright.types import JobStatus
 
-__all__ = ["IdempotencyConflict", "JobEnded", "JobNotFound", "LostClaim"]
+__all__ = ["IdempotencyConflict", "JobEnded", "JobNotFound", "JobOpen", "LostClaim"]
 
 
 class JobNotFound(MeshwrightError):  # noqa: N818  (an answer, not a fault)
@@ -24,6 +24,16 @@ class JobEnded(MeshwrightError):  # noqa: N818
 
     def __init__(self, job_id: str, status: JobStatus) -> None:
         super().__init__(f"Job {job_id!r} is {status.value} already.", hint="Nothing can change it any more.")
+        self.status = status
+
+
+class JobOpen(MeshwrightError):  # noqa: N818
+    """The job has not ended, so it cannot be removed."""
+
+    code = "job.open"
+
+    def __init__(self, job_id: str, status: JobStatus) -> None:
+        super().__init__(f"Job {job_id!r} is {status.value}.", hint="Cancel it first, or wait for its end.")
         self.status = status
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import secrets
 import string
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from statistics import median
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from meshwright.errors import OptionError
 from meshwright.service.jobs import claims
 from meshwright.service.jobs.claims import changed, end, error_values, utc_now
-from meshwright.service.jobs.errors import IdempotencyConflict, JobEnded, JobNotFound
+from meshwright.service.jobs.errors import IdempotencyConflict, JobEnded, JobNotFound, JobOpen
 from meshwright.service.jobs.records import (
     Artefact,
     Claim,
@@ -33,7 +35,7 @@ from meshwright.service.jobs.records import (
 from meshwright.service.jobs.states import FINAL, OPEN
 from meshwright.service.storage import FileFacts
 from meshwright.service.store import Store
-from meshwright.service.store.tables import artefacts, idempotency, jobs, publications, webhooks
+from meshwright.service.store.tables import artefacts, deliveries, idempotency, jobs, publications, webhooks
 from meshwright.types import JobStatus
 
 __all__ = ["Jobs", "new_job_id"]
@@ -119,6 +121,43 @@ class Jobs:
         if len(found) <= min(max(limit, 1), 200):
             return JobPage(jobs=found, cursor=None)
         return JobPage(jobs=found[:-1], cursor=f"j{found[-2].seq:x}")
+
+    def places(self, found: Iterable[JobRecord]) -> dict[str, int]:
+        """Where those of these jobs that wait stand in the queue: 1 is the next."""
+        waiting = sorted((job.seq, job.job_id) for job in found if job.status is JobStatus.QUEUED)
+        if not waiting:
+            return {}
+        query = (
+            select(jobs.c.seq)
+            .where(jobs.c.status == JobStatus.QUEUED.value, jobs.c.seq <= waiting[-1][0])
+            .order_by(jobs.c.seq)
+        )
+        queue = self.store.read(lambda c: c.execute(query).scalars().all())
+        return {job_id: bisect_right(queue, seq) or 1 for seq, job_id in waiting}
+
+    def seconds(self, limit: int = 200) -> dict[tuple[str, str], float]:
+        """Median time of the newest completed jobs, by model type and the quality asked for (empty: none was)."""
+        query = (
+            select(jobs.c.model_type, jobs.c.options, jobs.c.started_at, jobs.c.ended_at)
+            .where(jobs.c.status == JobStatus.COMPLETED.value)
+            .order_by(jobs.c.seq.desc())
+            .limit(limit)
+        )
+        found: dict[tuple[str, str], list[float]] = {}
+        for row in self.store.read(lambda c: c.execute(query).all()):
+            if row.started_at is not None and row.ended_at is not None:
+                times = found.setdefault((row.model_type, str(row.options.get("quality", ""))), [])
+                times.append((row.ended_at - row.started_at).total_seconds())
+        return {what: median(times) for what, times in found.items()}
+
+    def remove(self, job_id: str, owner: str | None = None) -> JobRecord:
+        """Forgets an ended job altogether; its files are the caller's to remove.
+
+        Raises:
+            JobNotFound: There is none.
+            JobOpen: It has not ended.
+        """
+        return self.store.write(lambda c: _remove(c, job_id, owner))
 
     def request_cancellation(self, job_id: str, owner: str | None = None) -> JobRecord:
         """The first of two steps: notes that the owner wants the job cancelled.
@@ -373,6 +412,18 @@ def _cancel(connection: Connection, job_id: str, owner: str | None) -> JobRecord
         connection.execute(delete(artefacts).where(artefacts.c.job_id == job_id))
         connection.execute(delete(publications).where(publications.c.job_id == job_id))
     return ended
+
+
+def _remove(connection: Connection, job_id: str, owner: str | None) -> JobRecord:
+    job = _one(connection, job_id, owner)
+    if not job.has_ended:
+        raise JobOpen(job_id, job.status)
+    # In this order, since not every database is told to cascade.
+    hooks = select(webhooks.c.webhook_id).where(webhooks.c.job_id == job_id)
+    connection.execute(delete(deliveries).where(deliveries.c.webhook_id.in_(hooks)))
+    for table in (webhooks, idempotency, artefacts, publications, jobs):
+        connection.execute(delete(table).where(table.c.job_id == job_id))
+    return job
 
 
 def _fail(connection: Connection, job_id: str, error: JobError) -> JobRecord:
