@@ -4,9 +4,11 @@
     python benchmarks/objects.py DATA --out build/objects --score tools/score.py  # an independent measure
     python benchmarks/objects.py DATA --out build/objects --only spot,bob --modes none,depth_linear8 --cases plain
     python benchmarks/objects.py DATA --out build/objects --modes none --cases plain --model reconviagen
+    python benchmarks/objects.py DATA --out build/fewer --modes four,three --cases plain --model hull,reconviagen
 
 DATA holds one folder per object in the layout of `meshwright synth` (views/, depth_*/, transforms_test.json,
-gt_mesh.ply). Each run gets a folder with nothing but six views and one kind of depth. Cases:
+gt_mesh.ply). Each run gets a folder with nothing but six views and one kind of depth (none, depth_...), or with fewer
+views and no depth: `four` are front, back, left and right, `three` are front, left and top. Cases:
 
     plain           the views as they are
     disturbed       scale +-6 %, offset +-2 % of the width, depth rescaled by +-2 % and shifted by up to 4 pixels
@@ -23,6 +25,7 @@ Without --score the measure is our own: `meshwright.quality.compare_meshes` and 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import subprocess
@@ -34,15 +37,21 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 from tables import write_table
 
 import meshwright
 from meshwright.synth import DisturbConfig, disturb
+from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES
 
+SUBSETS = {"four": ("front", "back", "left", "right"), "three": ("front", "left", "top")}
+"""Modes with fewer than six views, and without depth."""
 MODES = ("none", "depth_metric", "depth_linear8", "depth_norm")
+"""What is run unless asked otherwise."""
 CASES = ("plain", "disturbed", "swapped", "mirror:front", "mirror:left", "mirror:top")
 METRIC_UNIT = 0.0001
 """Length of one code of `depth_metric`; a user with metric renders knows it and says so."""
@@ -66,6 +75,16 @@ class Task:
     state_unit: bool
     score: Path | None
     keep: Path | None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that are given."""
+        return SUBSETS.get(self.mode, VIEW_NAMES)
+
+    @property
+    def depth(self) -> str | None:
+        """The folder of the depth renders that are given."""
+        return None if self.mode == "none" or self.mode in SUBSETS else self.mode
 
     @property
     def key(self) -> str:
@@ -93,16 +112,18 @@ def case_config(case: str, seed: int, ground: str) -> DisturbConfig:
 
 def assemble(task: Task, folder: Path) -> Path:
     """What a user would have: `views/` and `depth/`, no cameras, no truth."""
+    if "mirror:" in task.case and task.case.rpartition("mirror:")[2] not in task.views:
+        raise SystemExit(f"case {task.case!r}: mode {task.mode!r} has no such view")
     source = task.data / task.item
     if task.case != "plain" or task.ground == "studio":
         disturb(source, folder / "disturbed", case_config(task.case, task.seed, task.ground))
         source = folder / "disturbed"
     given = folder / "input"
     views = source / ("views_white" if task.ground == "white" else "views")
-    for name in VIEW_NAMES:
+    for name in task.views:
         copy(views / f"{name}.png", given / "views" / f"{name}.png")
-        if task.mode != "none":
-            copy(source / task.mode / f"{name}.png", given / "depth" / f"{name}.png")
+        if task.depth:
+            copy(source / task.depth / f"{name}.png", given / "depth" / f"{name}.png")
     return given
 
 
@@ -119,6 +140,8 @@ def measure(task: Task) -> dict[str, object]:
     options: dict[str, Any] = {"model": task.model, "quality": task.quality, "device": task.device}
     if task.mode == "depth_metric" and task.state_unit:
         options |= {"depth_kind": "metric", "depth_unit": METRIC_UNIT}
+    if task.views != VIEW_NAMES:
+        options["views"] = task.views
     with tempfile.TemporaryDirectory(prefix="meshwright-objects-") as name:
         folder = Path(name)
         given = assemble(task, folder)
@@ -129,6 +152,8 @@ def measure(task: Task) -> dict[str, object]:
             return row | {"error": f"{type(error).__name__}: {error}"}
         row["seconds"] = round(time.perf_counter() - begun, 1)
         row |= judged(result.quality_json, task)
+        if "disturbed" not in task.case:
+            row["camera_error"] = camera_error(result.cameras, task)
         row |= scored_by_tool(task, result.mesh_glb) if task.score else scored_by_us(task, result.mesh_glb)
         if task.keep is not None:
             target = task.keep / task.key.replace("|", "_").replace(":", "-")
@@ -162,6 +187,20 @@ def judged(quality_json: Path, task: Task) -> dict[str, object]:
         "warnings": warnings,
         "timings": document["timings"],
     }
+
+
+def camera_error(cameras: Path, task: Task) -> float:
+    """How far off, on average, the corners and the middle of the object's box land in the views, in % of the width."""
+    corners = np.array([(0.0, 0.0, 0.0), *itertools.product((-0.5, 0.5), repeat=3)])
+    true = {Path(name).name: camera for name, camera in read_cameras(task.data / task.item / "transforms_train.json")}
+    if "swapped" in task.case.split("+"):
+        true |= {"left": true["right"], "right": true["left"]}
+    off = []
+    for name, camera in read_cameras(cameras):
+        other = true[Path(name).stem]
+        gap = camera.project(corners)[0] / camera.width - other.project(corners)[0] / other.width
+        off.append(float(np.linalg.norm(gap, axis=1).mean()))
+    return round(100 * fmean(off), 4)
 
 
 def scored_by_tool(task: Task, mesh: Path) -> dict[str, object]:
@@ -236,12 +275,14 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="folder with one folder per object")
     parser.add_argument("--out", type=Path, required=True, help="folder for rows.jsonl and table.md")
     parser.add_argument("--only", default="", help="objects, comma-separated (default: all)")
-    parser.add_argument("--modes", default=",".join(MODES), help="kinds of depth (default: %(default)s)")
+    parser.add_argument(
+        "--modes", default=",".join(MODES), help="kinds of depth, or four, three: fewer views (default: %(default)s)"
+    )
     parser.add_argument("--cases", default=",".join(CASES), help="what was done to the views (default: %(default)s)")
     parser.add_argument("--rig-modes", default="none,depth_linear8", help="modes of swapped and mirrored cases")
     parser.add_argument("--seed", type=int, default=0, help="of the disturbance")
     parser.add_argument("--quality", default="standard", help="draft, standard or high")
-    parser.add_argument("--model", default="hull", help="hull, nvdiffrec or reconviagen")
+    parser.add_argument("--model", default="hull", help="hull, nvdiffrec or reconviagen, or several, comma-separated")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--ground", choices=("alpha", "white", "studio"), default="alpha", help="behind the object")
     parser.add_argument("--score", type=Path, help="score.py; without it our own measures are used")
@@ -261,11 +302,11 @@ def plan(options: argparse.Namespace) -> list[Task]:
         about_rig = "swapped" in case or "mirror" in case
         modes = options.modes.split(",")
         for mode in modes:
-            if mode not in MODES:
-                raise SystemExit(f"mode {mode!r} is none of {', '.join(MODES)}")
+            if mode not in (*MODES, *SUBSETS):
+                raise SystemExit(f"mode {mode!r} is none of {', '.join((*MODES, *SUBSETS))}")
             if about_rig and mode not in options.rig_modes.split(","):
                 continue
-            for item in find_objects(options.data, options.only):
+            for item, model in itertools.product(find_objects(options.data, options.only), options.model.split(",")):
                 tasks.append(
                     Task(
                         data=options.data,
@@ -274,7 +315,7 @@ def plan(options: argparse.Namespace) -> list[Task]:
                         case=case,
                         seed=options.seed if "disturbed" in case else 0,
                         quality=options.quality,
-                        model=options.model,
+                        model=model,
                         device=options.device,
                         ground=options.ground,
                         align=options.align,
@@ -303,7 +344,8 @@ def main(words: Sequence[str] | None = None) -> int:
         with path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         figures = f"F {row['f']:.3f}  PSNR {row['psnr']:.2f}" if "f" in row else row.get("error")
-        print(f"[{len(rows)}] {row['item']} {row['case']} {row['mode']}: {figures}  {row.get('seconds')} s", flush=True)
+        what = f"{row['item']} {row['case']} {row['mode']} {row['model']}"
+        print(f"[{len(rows)}] {what}: {figures}  {row.get('seconds')} s", flush=True)
 
     if options.jobs == 1:
         for task in waiting:

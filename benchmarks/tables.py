@@ -32,7 +32,13 @@ def write_table(rows: Sequence[Row]) -> str:
     for case in dict.fromkeys(row["case"] for row in rows):
         chosen = [row for row in rows if row["case"] == case]
         about_rig = "swapped" in case or "mirror" in case
-        parts.append(f"### {case}\n\n" + (rig_table(chosen) if about_rig else figure_table(chosen)))
+        models = list(dict.fromkeys(row["model"] for row in chosen))
+        for model in models:
+            title = case if len(models) == 1 else f"{case}, {model}"
+            own = [row for row in chosen if row["model"] == model]
+            parts.append(f"### {title}\n\n" + (rig_table(own) if about_rig else figure_table(own)))
+        if "hull" in models and len(models) > 1 and not about_rig:
+            parts.extend(against_hull(chosen, model) for model in models if model != "hull")
     parts.append("### Asked and reached\n\n" + bar_table(rows))
     return "\n".join(parts)
 
@@ -40,8 +46,8 @@ def write_table(rows: Sequence[Row]) -> str:
 def figure_table(rows: Sequence[Row]) -> str:
     """Objects by modes, with the mean of each mode."""
     lines = [
-        "| depth | object | F@0.01 | normals | PSNR | SSIM | baseline F | baseline PSNR | rig | time |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| depth | object | F@0.01 | normals | PSNR | SSIM | baseline F | baseline PSNR | rig | cameras off | time |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for mode in dict.fromkeys(row["mode"] for row in rows):
         chosen = [row for row in rows if row["mode"] == mode]
@@ -51,13 +57,35 @@ def figure_table(rows: Sequence[Row]) -> str:
             rig = "found" if row["found"] else f"WRONG ({row['rig']}, mirrored {row['mirrored']})"
             lines.append(
                 f"| {mode} | {row['item']} | {row['f']:.3f} | {row['normals']:.3f} | {row['psnr']:.2f} "
-                f"| {row['ssim']:.3f} | {shown[0]} | {shown[1]} | {rig} | {row['seconds']:.0f} s |"
+                f"| {row['ssim']:.3f} | {shown[0]} | {shown[1]} | {rig} | {percent(row)} | {row['seconds']:.0f} s |"
             )
         means = {key: fmean(row[key] for row in chosen) for key in ("f", "normals", "psnr", "ssim", "seconds")}
         lines.append(
             f"| {mode} | **mean** | **{means['f']:.3f}** | {means['normals']:.3f} | **{means['psnr']:.2f}** "
-            f"| {means['ssim']:.3f} | | | | {means['seconds']:.0f} s |"
+            f"| {means['ssim']:.3f} | | | | | {means['seconds']:.0f} s |"
         )
+    return "\n".join(lines) + "\n"
+
+
+MEASURES = (("f", "F@0.01", 3), ("normals", "normals", 3), ("psnr", "PSNR", 2), ("ssim", "SSIM", 3))
+
+
+def against_hull(rows: Sequence[Row], model: str) -> str:
+    """Hull of the same views -> the model, and whether that is better in each measure."""
+    lines = [f"### {rows[0]['case']}, hull -> {model}", "", "| depth | object |", "| --- | --- |"]
+    for _, title, _ in MEASURES:
+        lines[2] += f" {title} |"
+        lines[3] += " --- |"
+    pairs: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        pairs.setdefault((row["mode"], row["item"]), {})[row["model"]] = row
+    for (mode, item), pair in pairs.items():
+        if {"hull", model} <= set(pair):
+            line = f"| {mode} | {item} |"
+            for key, _, digits in MEASURES:
+                base, own = pair["hull"][key], pair[model][key]
+                line += f" {base:.{digits}f} -> {own:.{digits}f}{'' if own > base else ' **not better**'} |"
+            lines.append(line)
     return "\n".join(lines) + "\n"
 
 
@@ -75,6 +103,11 @@ def rig_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def percent(row: Row) -> str:
+    """How far off its cameras are, where that was measured."""
+    return f"{row['camera_error']:.2f} %" if row.get("camera_error") is not None else ""
+
+
 def yes(value: bool) -> str:
     """For a table."""
     return "yes" if value else "**no**"
@@ -84,11 +117,13 @@ def bar_table(rows: Sequence[Row]) -> str:
     """Every bar that the rows can say something about."""
     lines = ["| asked | seen | |", "| --- | --- | --- |"]
 
+    first = rows[0]["model"] if rows else ""
+
     def add(asked: str, seen: str, reached: bool) -> None:
         lines.append(f"| {asked} | {seen} | {'reached' if reached else '**missed**'} |")
 
     def pick(case: str, mode: str) -> list[Row]:
-        return [row for row in rows if row["case"] == case and row["mode"] == mode]
+        return [row for row in rows if row["case"] == case and row["mode"] == mode and row["model"] == first]
 
     for mode, f_slack, psnr_slack in (("depth_metric", 0.005, 0.5), ("none", 0.0, 0.0)):
         base = BASELINE[mode]

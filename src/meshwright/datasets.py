@@ -24,6 +24,8 @@ def create_nerf_dataset(
 ) -> dict[str, object]:
     """Write six views as `images/` (RGBA, alpha from masks), `depth/` and `transforms_train.json`.
 
+    `config.views` may name fewer.
+
     The cameras are those of the default rig (horizontal field of view 26 degrees, distance 2.5, image up +Y for the
     sides and +Z for top and bottom), unless `config.cameras` names a camera file. They are not fitted to the pictures.
 
@@ -44,6 +46,8 @@ def create_nerf_dataset(
         OutputError: the dataset cannot be written.
     """
     views = read_inputs(Path(views_dir), config, depth_dir=None if depth_dir is None else Path(depth_dir))
-    cameras = views.cameras or default_rig([(view.width, view.height) for view in views.views])
+    cameras = views.cameras or default_rig(
+        [(view.width, view.height) for view in views.views], [view.name for view in views.views]
+    )
     write_nerf_dataset(views, cameras, Path(output_dir), image_size)
     return {**validate_nerf_dataset(output_dir), "warnings": list(views.warnings)}

@@ -177,7 +177,11 @@ def _(given: Given) -> None:
 
 @files(
     "one name that says nothing",
-    ("views/IMG_7.png", "input.unknown_view", "the name does not say which view it is, while other names do"),
+    (
+        "views/IMG_7.png",
+        "input.unknown_view",
+        "the name does not say which view it is, while other names do; there is none for bottom",
+    ),
 )
 def _(given: Given) -> None:
     (given.views / "bottom.png").rename(given.views / "IMG_7.png")
@@ -435,7 +439,11 @@ def _(given: Given) -> None:
 
 @files(
     "depth names that match no view",
-    ("depth/middle.png", "input.unknown_view", "the name does not say which view it is, while other names do"),
+    (
+        "depth/middle.png",
+        "input.unknown_view",
+        "the name does not say which view it is, while other names do; there is none for back",
+    ),
 )
 def _(given: Given) -> None:
     (given.depth / "back.png").rename(given.depth / "middle.png")

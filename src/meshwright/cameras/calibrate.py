@@ -62,19 +62,20 @@ def scale_from_extents(parameters: CameraParameters, silhouettes: Sequence[Silho
     """A first guess of scales and offsets for axis-aligned views.
 
     Each silhouette's width and height is an object extent times the view's scale: least squares in logarithms over
-    twelve extents, three object sides and six scales, scales drawn to 1. The offset centres each outline.
+    two extents a view, three object sides and one scale a view, scales drawn to 1. The offset centres each outline.
     """
     rows, values = [], []
+    unknowns = 3 + len(silhouettes)
     for view, silhouette in enumerate(silhouettes):
         left, low, right, high = silhouette.bounds
         weak = np.log(parameters.focal_of(view) / parameters.depth_of_pivot(view))
         for axis, extent in ((0, right - left), (1, high - low)):
-            row = np.zeros(9)
+            row = np.zeros(unknowns)
             row[np.abs(parameters.rotation[view][axis]).argmax()] = 1
             row[3 + view] = 1
             rows.append(row)
             values.append(np.log(max(extent, 1e-3)) - weak)
-        prior = np.zeros(9)
+        prior = np.zeros(unknowns)
         prior[3 + view] = 0.3
         rows.append(prior)
         values.append(0.0)

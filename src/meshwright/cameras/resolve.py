@@ -1,4 +1,4 @@
-"""Which way six named views really look: 32 rigs, each with no view or one view mirrored.
+"""Which way named views really look: the rigs that they can tell apart (32 for six views), none or one view mirrored.
 
 Every hypothesis is scored by how far its silhouettes stick out of each other once scale and offset are fitted
 (`calibrate`). Silhouettes leave ties, because an object's two sides often have one outline: a mirrored front view of a
@@ -22,7 +22,7 @@ from meshwright.cameras.calibrate import (
 )
 from meshwright.cameras.colour import colour_disagreement
 from meshwright.cameras.consistency import CameraParameters, grazing_points
-from meshwright.cameras.rigs import DEFAULT_RIG, RIGS, Rig, rig_cameras
+from meshwright.cameras.rigs import RIGS, Rig, different_rigs, rig_cameras
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.device import map_threads
 from meshwright.types import VIEW_NAMES, Array, Monitor
@@ -57,9 +57,7 @@ class Hypothesis:
     @property
     def plainness(self) -> tuple[bool, int]:
         """Sorts what is expected first: nothing mirrored, few differences from the default rig."""
-        rig, base = self.rig, DEFAULT_RIG
-        differences = (rig.left != base.left) + (rig.top_up != base.top_up) + (rig.bottom_up != base.bottom_up)
-        return (self.mirrored is not None, differences)
+        return (self.mirrored is not None, self.rig.differences)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +80,22 @@ class Resolution:
     undecided: tuple[str, ...]
 
 
-def _mirror(items: Sequence[Silhouette], name: str | None) -> list[Silhouette]:
-    return [s.mirrored() if view == name else s for view, s in zip(VIEW_NAMES, items, strict=True)]
-
-
-def _variants(items: Sequence[Silhouette]) -> dict[str | None, list[Silhouette]]:
+def _variants(items: Sequence[Silhouette], names: Sequence[str]) -> dict[str | None, list[Silhouette]]:
     """The outlines as they are and with each single view mirrored."""
-    return {name: _mirror(items, name) for name in (None, *VIEW_NAMES)}
+    return {
+        name: [s.mirrored() if view == name else s for view, s in zip(names, items, strict=True)]
+        for name in (None, *names)
+    }
 
 
-def _mirror_pictures(items: Sequence[Array], name: str | None) -> list[Array]:
-    return [p[:, ::-1] if view == name else p for view, p in zip(VIEW_NAMES, items, strict=True)]
+def _mirror_pictures(items: Sequence[Array], names: Sequence[str], name: str | None) -> list[Array]:
+    return [p[:, ::-1] if view == name else p for view, p in zip(names, items, strict=True)]
 
 
-def _starts(rig: Rig, sizes: Sequence[tuple[int, int]], outlines: Sequence[Silhouette]) -> list[CameraParameters]:
-    plain = CameraParameters.from_cameras(rig_cameras(rig, sizes))
+def _starts(
+    rig: Rig, sizes: Sequence[tuple[int, int]], names: Sequence[str], outlines: Sequence[Silhouette]
+) -> list[CameraParameters]:
+    plain = CameraParameters.from_cameras(rig_cameras(rig, sizes, names))
     return [plain, scale_from_extents(plain, outlines)]
 
 
@@ -106,29 +105,31 @@ def resolve(
     sizes: Sequence[tuple[int, int]],
     monitor: Monitor,
     *,
+    names: Sequence[str] = VIEW_NAMES,
     rigs: Sequence[Rig] = RIGS,
 ) -> Resolution:
-    """Rank what the six views may be.
+    """Rank what the views may be.
 
     Args:
-        silhouettes: In the order of VIEW_NAMES.
+        silhouettes: In the order of `names`.
         pictures: From `colour.small_picture`, same order.
         sizes: Picture sizes (width, height).
         monitor: Asked to stop between hypotheses.
+        names: Which views they are.
         rigs: The rigs to choose from; pass one to test only for mirrored views.
     """
-    coarse = _variants([s.thinned(_SCAN_POINTS) for s in silhouettes])
+    coarse = _variants([s.thinned(_SCAN_POINTS) for s in silhouettes], names)
 
     def first_look(candidate: tuple[Rig, str | None]) -> tuple[float, CameraParameters]:
         monitor.check()
         outlines = coarse[candidate[1]]
         looks = []
-        for start in _starts(candidate[0], sizes, outlines):
+        for start in _starts(candidate[0], sizes, names, outlines):
             grazing = grazing_points(start, outlines, steps=40, refinements=1)
             looks.append((float(disagreement(grazing, len(outlines)).mean()), start))
         return min(looks, key=lambda look: look[0])
 
-    candidates = [(rig, mirrored) for rig in rigs for mirrored in (None, *VIEW_NAMES)]
+    candidates = [(rig, mirrored) for rig in different_rigs(names, rigs) for mirrored in (None, *names)]
     looks = map_threads(first_look, candidates)
     order = sorted(range(len(candidates)), key=lambda i: (looks[i][0], candidates[i][1] is not None))[:_FITTED]
 
@@ -139,11 +140,14 @@ def resolve(
         return Hypothesis(rig=rig, mirrored=mirrored, calibration=calibration)
 
     ranking = sorted(map_threads(fit, order), key=lambda h: h.calibration.disagreement)
-    return _decide(ranking, _variants([s.thinned(2 * _SCAN_POINTS) for s in silhouettes]), pictures)
+    return _decide(ranking, _variants([s.thinned(2 * _SCAN_POINTS) for s in silhouettes], names), pictures, names)
 
 
 def _decide(
-    ranking: Sequence[Hypothesis], outlines: dict[str | None, list[Silhouette]], pictures: Sequence[Array]
+    ranking: Sequence[Hypothesis],
+    outlines: dict[str | None, list[Silhouette]],
+    pictures: Sequence[Array],
+    names: Sequence[str],
 ) -> Resolution:
     least = ranking[0].calibration.disagreement
     limit = _TIE_FACTOR * least + _TIE_EXTRA
@@ -152,24 +156,26 @@ def _decide(
         # Colours are compared on the hulls, so leftovers of the quick fit would decide: converge first.
         tied = map_threads(lambda h: _converged(h, outlines[h.mirrored]), tied)
     colours = [
-        colour_disagreement(h.calibration.parameters, outlines[h.mirrored], _mirror_pictures(pictures, h.mirrored))
+        colour_disagreement(
+            h.calibration.parameters, outlines[h.mirrored], _mirror_pictures(pictures, names, h.mirrored)
+        )
         for h in tied
     ]
     champion = 0
     for challenger in range(1, len(tied)):
-        if _colour_ratio(tied, colours, champion, challenger) < _COLOUR_VERDICT:
+        if _colour_ratio(tied, colours, names, champion, challenger) < _COLOUR_VERDICT:
             champion = challenger
     best = tied[champion]
     undecided, strengths = [], []
     for index, hypothesis in enumerate(tied):
-        ratio = _colour_ratio(tied, colours, champion, index)
+        ratio = _colour_ratio(tied, colours, names, champion, index)
         if index != champion and ratio <= 1 / _COLOUR_VERDICT:
             undecided.append(hypothesis.name)
         elif index != champion:
             strengths.append(ratio)
-    names = {h.name for h in tied}
+    drawn = {h.name for h in tied}
     scale = best.calibration.disagreement + _TIE_EXTRA
-    strengths += [(h.calibration.disagreement + _TIE_EXTRA) / scale for h in ranking if h.name not in names]
+    strengths += [(h.calibration.disagreement + _TIE_EXTRA) / scale for h in ranking if h.name not in drawn]
     return Resolution(
         best=best,
         ranking=tuple(ranking),
@@ -184,7 +190,9 @@ def _converged(hypothesis: Hypothesis, outlines: Sequence[Silhouette]) -> Hypoth
     return replace(hypothesis, calibration=calibration)
 
 
-def _colour_ratio(tied: Sequence[Hypothesis], colours: Sequence[Array], champion: int, challenger: int) -> float:
+def _colour_ratio(
+    tied: Sequence[Hypothesis], colours: Sequence[Array], names: Sequence[str], champion: int, challenger: int
+) -> float:
     """The challenger's colour disagreement over the champion's, in pairs with a view that the two place differently."""
     a, b = tied[champion], tied[challenger]
     moved = np.array(
@@ -193,7 +201,7 @@ def _colour_ratio(tied: Sequence[Hypothesis], colours: Sequence[Array], champion
             or not np.allclose(
                 a.calibration.parameters.rotation[view], b.calibration.parameters.rotation[view], atol=1e-6
             )
-            for view, name in enumerate(VIEW_NAMES)
+            for view, name in enumerate(names)
         ]
     )
     involved = moved[:, None] | moved[None, :]

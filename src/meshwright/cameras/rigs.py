@@ -16,7 +16,16 @@ import numpy as np
 from meshwright.errors import OptionError
 from meshwright.types import VIEW_NAMES, Array, Camera
 
-__all__ = ["DEFAULT_DISTANCE", "DEFAULT_FOV_DEGREES", "DEFAULT_RIG", "RIGS", "Rig", "default_rig", "rig_cameras"]
+__all__ = [
+    "DEFAULT_DISTANCE",
+    "DEFAULT_FOV_DEGREES",
+    "DEFAULT_RIG",
+    "RIGS",
+    "Rig",
+    "default_rig",
+    "different_rigs",
+    "rig_cameras",
+]
 
 DEFAULT_FOV_DEGREES = 26.0
 """Horizontal field of view of every camera of the default rig."""
@@ -51,6 +60,12 @@ class Rig:
     def name(self) -> str:
         """As the command line takes it."""
         return f"left={self.left},top={self.top_up},bottom={self.bottom_up}"
+
+    @property
+    def differences(self) -> int:
+        """In how many of its three parts it differs from the default."""
+        base = Rig()
+        return (self.left != base.left) + (self.top_up != base.top_up) + (self.bottom_up != base.bottom_up)
 
     @classmethod
     def parse(cls, text: str) -> Rig:
@@ -95,12 +110,14 @@ def look_at_origin(direction: Array, up: Array, distance: float) -> Array:
     return matrix
 
 
-def rig_cameras(rig: Rig, sizes: Sequence[tuple[int, int]]) -> tuple[Camera, ...]:
-    """The cameras of `rig` for pictures of `sizes` (width, height), in the order of VIEW_NAMES."""
-    if len(sizes) != len(VIEW_NAMES):
-        raise OptionError(f"A rig has {len(VIEW_NAMES)} views, got {len(sizes)}.")
+def rig_cameras(rig: Rig, sizes: Sequence[tuple[int, int]], names: Sequence[str] = VIEW_NAMES) -> tuple[Camera, ...]:
+    """The cameras of `rig` for pictures of `sizes` (width, height) that show the views `names`."""
+    if len(sizes) != len(names):
+        raise OptionError(f"A rig has {len(names)} views, got {len(sizes)}.")
+    directions, ups = (dict(zip(VIEW_NAMES, rows, strict=True)) for rows in (rig.directions(), rig.ups()))
     cameras = []
-    for name, direction, up, (width, height) in zip(VIEW_NAMES, rig.directions(), rig.ups(), sizes, strict=True):
+    for name, (width, height) in zip(names, sizes, strict=True):
+        direction, up = directions[name], ups[name]
         focal = 0.5 * width / math.tan(math.radians(DEFAULT_FOV_DEGREES) / 2)
         cameras.append(
             Camera(
@@ -117,6 +134,19 @@ def rig_cameras(rig: Rig, sizes: Sequence[tuple[int, int]]) -> tuple[Camera, ...
     return tuple(cameras)
 
 
-def default_rig(sizes: Sequence[tuple[int, int]]) -> tuple[Camera, ...]:
-    """The cameras of `DEFAULT_RIG` for pictures of `sizes` (width, height)."""
-    return rig_cameras(DEFAULT_RIG, sizes)
+def default_rig(sizes: Sequence[tuple[int, int]], names: Sequence[str] = VIEW_NAMES) -> tuple[Camera, ...]:
+    """The cameras of `DEFAULT_RIG` for pictures of `sizes` (width, height) that show the views `names`."""
+    return rig_cameras(DEFAULT_RIG, sizes, names)
+
+
+def different_rigs(names: Sequence[str], rigs: Sequence[Rig] = RIGS) -> tuple[Rig, ...]:
+    """Those of `rigs` that differ in how the views `names` stand to each other: no pictures tell the others apart.
+
+    Of rigs that place these views alike, or alike but for a turn of the whole, the one nearest to the default stands.
+    """
+    chosen = [VIEW_NAMES.index(name) for name in names]
+    kept: dict[bytes, Rig] = {}
+    for rig in sorted(rigs, key=lambda rig: rig.differences):
+        axes = np.stack([np.cross(rig.ups(), rig.directions()), rig.ups(), rig.directions()], 1)[chosen]
+        kept.setdefault(np.rint(axes @ axes[0].T).astype(np.int8).tobytes(), rig)
+    return tuple(rig for rig in rigs if rig in kept.values())

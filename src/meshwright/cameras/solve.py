@@ -73,26 +73,22 @@ def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> Cam
     """Find where each view was taken from.
 
     Args:
-        views: Six named views without cameras, or any views with cameras.
+        views: Some or all of the six named views without cameras, or any views with cameras.
         config: See `CameraConfig`.
         monitor: For cancellation.
     Raises:
-        CameraError: Views that are not the six named ones came without cameras.
+        CameraError: Views without cameras are not of the six named ones, or all look along one axis.
     """
     if views.cameras is not None:
         return _given(views, views.cameras, config, monitor)
     names = tuple(view.name for view in views.views)
-    if names != VIEW_NAMES:
-        raise CameraError(
-            f"{len(names)} views came without cameras; only the six views {', '.join(VIEW_NAMES)} can do without.",
-            hint="Give cameras as transforms.json in NeRF-synthetic form (--cameras), or the six views.",
-        )
+    _check_names(names)
     sizes = [(view.width, view.height) for view in views.views]
     if all(view.mask_source is MaskSource.NONE for view in views.views):
         # Nothing to calibrate on; the reader already warned why.
         return CameraSolution(
             views=views,
-            cameras=default_rig(sizes),
+            cameras=default_rig(sizes, names),
             frame="rig",
             report={"source": "default rig", "reason": "no silhouettes"},
             warnings=(),
@@ -100,7 +96,7 @@ def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> Cam
     outlines = map_threads(lambda v: silhouette_of(v, points=config.contour_points), views.views)
     pictures = map_threads(small_picture, views.views)
     rigs = RIGS if config.rig == "auto" else (Rig.parse(config.rig),)
-    verdict = resolve(outlines, pictures, sizes, monitor, rigs=rigs)
+    verdict = resolve(outlines, pictures, sizes, monitor, names=names, rigs=rigs)
     monitor.check()
     mirrored = verdict.best.mirrored
     if mirrored is not None:
@@ -128,8 +124,21 @@ def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> Cam
         cameras=parameters.cameras(sizes, names),
         frame="rig" if untouched else "free",
         report=report,
-        warnings=_warnings(verdict, calibration, fixed=config.rig != "auto"),
+        warnings=_warnings(verdict, calibration, names, fixed=config.rig != "auto"),
     )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names) or not set(names) <= set(VIEW_NAMES):
+        raise CameraError(
+            f"{len(names)} views came without cameras; only {', '.join(VIEW_NAMES)}, each once, can do without.",
+            hint="Give cameras as transforms.json in NeRF-synthetic form (--cameras), or some of the six views.",
+        )
+    if len({VIEW_NAMES.index(name) // 2 for name in names}) < 2:
+        raise CameraError(
+            f"{' and '.join(names) or 'No view'} alone came without cameras: nothing says how deep the object is.",
+            hint="Add a view from another side, or give cameras (--cameras).",
+        )
 
 
 def _given(views: ViewSet, cameras: tuple[Camera, ...], config: CameraConfig, monitor: Monitor) -> CameraSolution:
@@ -233,7 +242,7 @@ def _report(views: Sequence[View], calibration: Calibration, model: str) -> dict
     }
 
 
-def _warnings(verdict: Resolution, calibration: Calibration, *, fixed: bool) -> tuple[str, ...]:
+def _warnings(verdict: Resolution, calibration: Calibration, names: Sequence[str], *, fixed: bool) -> tuple[str, ...]:
     warnings = []
     best = verdict.best
     if best.mirrored is not None:
@@ -256,7 +265,7 @@ def _warnings(verdict: Resolution, calibration: Calibration, *, fixed: bool) -> 
             f"next {second}). Check the previews, or name the rig with --rig."
         )
     if calibration.disagreement > 0.015:
-        worst = VIEW_NAMES[int(calibration.per_view.argmax())]
+        worst = names[int(calibration.per_view.argmax())]
         warnings.append(
             f"The outlines contradict each other by {50 * calibration.disagreement:.1f} % of the picture's width on "
             f"average, most in {worst}: the views may show different objects or poses, or the masks are wrong."

@@ -39,6 +39,10 @@ def reconstruct(
         float | None,
         typer.Option(metavar="METRES", help="Longest side of the object. (default: 1, or as given cameras have it)"),
     ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Use these views only, such as front,left,top. (default: all six)"),
+    ] = None,
     depth_dir: Annotated[Path | None, typer.Option(help="Depth renders, if they do not lie beside the views.")] = None,
     use_depth: Annotated[
         bool, typer.Option("--depth/--no-depth", help="Whether depth renders shape the result.")
@@ -60,7 +64,7 @@ def reconstruct(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines on stdout.")] = False,
 ) -> None:
-    """Turn six views of an object into a textured mesh and check it against them.
+    """Turn six views (or fewer, with --views) of an object into a textured mesh and check it against them.
 
     OUT gets the mesh as GLB, OBJ and PLY, previews, masks, fitted cameras, quality.json and report.html.
     """
@@ -76,6 +80,7 @@ def reconstruct(
         "faces": faces,
         "texture_size": texture_size,
         "size": size,
+        "views": views,
         "depth_dir": depth_dir,
         "use_depth": use_depth,
         "depth_kind": depth_kind,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshwright.errors import OptionError
-from meshwright.types import DepthKind
+from meshwright.types import VIEW_NAMES, DepthKind
 
 __all__ = ["InputConfig"]
 
@@ -36,6 +37,10 @@ class InputConfig:
     """Largest width * height of one image (4096 * 4096): six decoded views of that size take about 3 GB."""
     cameras: Path | None = None
     """Camera JSON (NeRF-synthetic form) to use with six views instead of finding the cameras."""
+    views: str | Sequence[str] | None = None
+    """Which of the six named views there are, such as `front,left,top`, where not all of them are meant: exactly these
+    are read, others left aside; depth renders may then be there for some of them only. Files whose names do not say a
+    view are taken in this order. None: all six."""
 
     def __post_init__(self) -> None:
         """Refuse options that mean nothing or contradict each other."""
@@ -44,6 +49,8 @@ class InputConfig:
                 raise OptionError(f"{name}={getattr(self, name)} is not above 0.", hint="Give a size in megabytes.")
         if not 256 <= self.max_pixels <= _PILLOW_PIXELS:
             raise OptionError(f"max_pixels={self.max_pixels} is not between 256 and {_PILLOW_PIXELS}.")
+        if self.views is not None:
+            object.__setattr__(self, "views", _chosen(self.views, given_cameras=self.cameras is not None))
         length = self.depth_code_length
         if length is None:
             return
@@ -54,6 +61,11 @@ class InputConfig:
                 f"depth_unit={self.depth_unit!r} contradicts depth_kind={self.depth_kind.value!r}.",
                 hint="Only metric depth has a unit: leave one of the two out.",
             )
+
+    @property
+    def chosen_views(self) -> tuple[str, ...] | None:
+        """The names in `views`, each once, in the order given; None where all six are meant."""
+        return None if self.views is None else tuple(self.views)
 
     @property
     def depth_code_length(self) -> float | None:
@@ -71,3 +83,30 @@ class InputConfig:
                     hint=f"Use one of {', '.join(_UNITS)}, or a number: the length of one code of the file.",
                 ) from None
         return float(self.depth_unit)
+
+
+_AXES = (("front", "back"), ("left", "right"), ("top", "bottom"))
+
+
+def _chosen(views: str | Sequence[str], *, given_cameras: bool) -> tuple[str, ...]:
+    """The names in `views`, checked; every fault is named at once."""
+    names = [name.strip().lower() for name in (views.split(",") if isinstance(views, str) else views)]
+    shown = ",".join(names)
+    faults = [f"{name!r} is no view" for name in dict.fromkeys(names) if name not in VIEW_NAMES]
+    faults += [f"{name!r} is named twice" for name in VIEW_NAMES if names.count(name) > 1]
+    if faults:
+        raise OptionError(
+            f"views={shown!r}: {'; '.join(faults)}.",
+            hint=f"Name some of {', '.join(VIEW_NAMES)}, separated by commas, as in front,left,top.",
+        )
+    if len(names) < 2:
+        raise OptionError(
+            f"views={shown!r}: one picture does not say how deep an object is.",
+            hint="Give at least two views from sides that adjoin, such as front,left.",
+        )
+    if not given_cameras and any(set(names) <= set(pair) for pair in _AXES):
+        raise OptionError(
+            f"views={shown!r}: these two face each other and have one outline; nothing says how deep the object is.",
+            hint="Add a view from another side, or give cameras (--cameras).",
+        )
+    return tuple(names)

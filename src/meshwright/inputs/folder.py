@@ -6,6 +6,7 @@ the six views at the top with a depth folder below; depth in a folder of its own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -34,6 +35,7 @@ class SixFiles:
             are at fault.
         all_views, all_depth: Every file of either sort, by file name, to be judged whatever its name says.
         warnings: What was found odd but usable.
+        hint: What to do about a view that is missing; empty where none is.
     """
 
     views: dict[str, tuple[str, Blob]]
@@ -41,15 +43,20 @@ class SixFiles:
     all_views: dict[str, Blob]
     all_depth: dict[str, Blob]
     warnings: tuple[str, ...]
+    hint: str = ""
 
 
-def find_six(source: Source, depth_source: Source | None, faults: Faults) -> SixFiles:
-    """Sort the files into six views and none or six depth renders.
+def find_six(
+    source: Source, depth_source: Source | None, faults: Faults, *, wanted: Sequence[str] | None = None
+) -> SixFiles:
+    """Sort the files into six views and none or six depth renders, or fewer where the caller says so.
 
     Args:
         source: Folder or ZIP with the views.
         depth_source: Folder with depth renders named by the caller, else None.
         faults: Where to note what is wrong with names and counts.
+        wanted: The views that there must be, where not all six are meant. Others are left aside, and depth renders
+            may be there for some of these only; warnings say so.
 
     Raises:
         InputFilesError: there is no image at all.
@@ -88,23 +95,56 @@ def find_six(source: Source, depth_source: Source | None, faults: Faults) -> Six
                 warnings.append(f"Depth was not used: name one of {', '.join(unused)} as the depth folder.")
 
     view_label = f"{source.label}/{view_folder}" if view_folder else source.label
-    matched = _match(list(views), "view", view_label, faults, warnings)
-    depth_matched = _match(list(depth), "depth render", depth_label, faults, warnings) if depth else {}
+    matched, views = _match(views, "view", view_label, faults, warnings, wanted)
+    depth_matched: dict[str, str] = {}
+    if depth:
+        depth_matched, depth = _match(depth, "depth render", depth_label, faults, warnings, wanted)
+        without = [view for view in matched if view not in depth_matched]
+        if depth_matched and without:
+            warnings.append(f"There is no depth render of: {', '.join(without)}.")
     return SixFiles(
         views={view: (name, views[name]) for view, name in matched.items()},
         depth={view: (name, depth[name]) for view, name in depth_matched.items()},
         all_views=views,
         all_depth=depth,
         warnings=tuple(warnings),
+        hint=_hint(views) if wanted is None and not matched else "",
     )
 
 
-def _match(names: list[str], what: str, label: str, faults: Faults, warnings: list[str]) -> dict[str, str]:
-    matched, by_name = match_names(names, what, label, faults)
+def _match(
+    files: dict[str, Blob],
+    what: str,
+    label: str,
+    faults: Faults,
+    warnings: list[str],
+    wanted: Sequence[str] | None,
+) -> tuple[dict[str, str], dict[str, Blob]]:
+    """View name to file name, and the files that are to be judged: all where names or counts are at fault."""
+    before = len(faults.found)
+    some = wanted is not None and what != "view"
+    matched, by_name = match_names(list(files), what, label, faults, wanted=wanted or VIEW_NAMES, some=some)
     if matched and not by_name:
-        order = ", ".join(f"{view}={matched[view]}" for view in VIEW_NAMES)
+        order = ", ".join(f"{view}={name}" for view, name in matched.items())
         warnings.append(f"No {what}'s file name says which view it shows; they were taken in order: {order}.")
-    return matched
+    if len(faults.found) > before:
+        return {}, files
+    used = set(matched.values())
+    aside = [name for name in files if name not in used]
+    if aside:
+        warnings.append(f"Only {', '.join(wanted or ())} were asked for; left aside: {', '.join(aside)}.")
+    return matched, {name: blob for name, blob in files.items() if name in used}
+
+
+def _hint(files: dict[str, Blob]) -> str:
+    """How to say that views are missing on purpose, where their names say which there are."""
+    said = [read_name(name).views for name in files]
+    there = [view for view in VIEW_NAMES if (view,) in said]
+    if not any(said) and 1 < len(files) < len(VIEW_NAMES):
+        return "Give all six views, or say which ones these are: --views with their names, in the order of the files."
+    if not all(said) or not 1 < len(there) < len(VIEW_NAMES):
+        return ""
+    return f"If there are no other views, say so: --views {','.join(there)} (in Python views=...)."
 
 
 def _images(source: Source, folder: str) -> dict[str, Blob]:

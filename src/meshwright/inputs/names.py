@@ -76,17 +76,28 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
-def match_names(names: Sequence[str], what: str, folder: str, faults: Faults) -> tuple[dict[str, str], bool]:
-    """Give each of the six views its file.
+def match_names(
+    names: Sequence[str],
+    what: str,
+    folder: str,
+    faults: Faults,
+    *,
+    wanted: Sequence[str] = VIEW_NAMES,
+    some: bool = False,
+) -> tuple[dict[str, str], bool]:
+    """Give each view its file.
 
     Args:
         names: File names in upload order.
         what: `view` or `depth render`, for the messages.
         folder: What to call the set of files in messages about all of them.
         faults: Where to note what is wrong.
+        wanted: The views that there must be. Files of the other named views are left aside.
+        some: Whether any of the wanted ones are enough.
 
     Returns:
-        View name to file name (empty when something was wrong), and whether the names said it (False: by order).
+        View name to file name in the order of `VIEW_NAMES` (empty when something was wrong), and whether the names
+        said it (False: by order).
     """
     readings = {name: read_name(name) for name in names}
     if any(len(reading.views) > 1 for reading in readings.values()):
@@ -95,30 +106,37 @@ def match_names(names: Sequence[str], what: str, folder: str, faults: Faults) ->
 
     before = len(faults.found)
     known = {name: reading for name, reading in readings.items() if reading.views}
+    aside = {name for name, reading in known.items() if len(reading.views) == 1 and reading.views[0] not in wanted}
     by_view: dict[str, list[str]] = {}
     for name, reading in known.items():
         if len(reading.views) > 1:
             faults.add(name, "input.ambiguous_name", f"the name says {' and '.join(reading.views)}; keep one of them")
-        else:
+        elif name not in aside:
             by_view.setdefault(reading.views[0], []).append(name)
-    missing = [view for view in VIEW_NAMES if view not in by_view] if known else []
+    missing = [view for view in VIEW_NAMES if view in wanted and view not in by_view] if known else []
+    none_for = f"; there is none for {', '.join(missing)}" if missing else ""
     for view, files in by_view.items():
         if len(files) > 1:
-            none_for = f"; there is none for {', '.join(missing)}" if missing else ""
             message = f"a second {what} for {view!r}, besides {', '.join(files[:-1])}{none_for}"
             faults.add(files[-1], "input.duplicate_view", message)
     if known:
         for name in names:
             if name not in known:
-                faults.add(name, "input.unknown_view", "the name does not say which view it is, while other names do")
-    if len(names) != len(VIEW_NAMES):
+                message = f"the name does not say which view it is, while other names do{none_for}"
+                faults.add(name, "input.unknown_view", message)
+    found = len(names) - len(aside)
+    # Files that say no view may also be all six, of which some are wanted.
+    order = list(wanted) if known or found != len(VIEW_NAMES) else list(VIEW_NAMES)
+    if found != len(order) and not (some and known):
         tail = f"; missing: {', '.join(missing)}" if missing else ""
-        faults.add(folder, "input.count", f"expected 6 {what}s, found {len(names)}{tail}")
+        which = "" if len(wanted) == len(VIEW_NAMES) else f" ({', '.join(wanted)})"
+        faults.add(folder, "input.count", f"expected {len(wanted)} {what}s{which}, found {found}{tail}")
     if len(faults.found) > before:
         return {}, bool(known)
     if known:
-        return {view: by_view[view][0] for view in VIEW_NAMES}, True
-    return dict(zip(VIEW_NAMES, _by_number(names, readings), strict=True)), False
+        return {view: by_view[view][0] for view in VIEW_NAMES if view in by_view}, True
+    numbered = dict(zip(order, _by_number(names, readings), strict=True))
+    return {view: numbered[view] for view in VIEW_NAMES if view in wanted}, False
 
 
 def _common_prefix(all_words: Sequence[tuple[str, ...]]) -> int:
@@ -132,10 +150,10 @@ def _common_prefix(all_words: Sequence[tuple[str, ...]]) -> int:
 
 
 def _by_number(names: Sequence[str], readings: dict[str, NameReading]) -> list[str]:
-    """The files in the order of 0..5 or 1..6 when their numbers are that, else as they came."""
+    """The files in the order of 0..5 or 1..6 when their numbers are that, else as they came; fewer ones likewise."""
     numbers = {reading.number: name for name, reading in readings.items()}
     for first in (0, 1):
-        wanted = range(first, first + len(VIEW_NAMES))
+        wanted = range(first, first + len(names))
         if set(numbers) == set(wanted):
             return [numbers[number] for number in wanted]
     return list(names)

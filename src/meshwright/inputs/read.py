@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from meshwright.device import map_threads
-from meshwright.errors import CameraError
+from meshwright.errors import CameraError, OptionError
 from meshwright.inputs.config import InputConfig
 from meshwright.inputs.depth import decide_kind, read_depth
 from meshwright.inputs.faults import BadFileError, Faults
@@ -21,7 +21,7 @@ from meshwright.inputs.names import read_name
 from meshwright.inputs.nerf import find_posed, is_posed
 from meshwright.inputs.source import Blob, Source, megabytes, open_source, read_limited
 from meshwright.transforms import read_cameras
-from meshwright.types import VIEW_NAMES, Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
+from meshwright.types import Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
 
 __all__ = ["read_inputs"]
 
@@ -38,7 +38,8 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
 
     Args:
         path: A folder or a ZIP. With `transforms_train.json` or `transforms.json` at its top it is a posed image set
-            in NeRF-synthetic form, else it holds six views (layouts: `meshwright.inputs.folder`).
+            in NeRF-synthetic form, else it holds six views, or those that `config.views` names (layouts:
+            `meshwright.inputs.folder`).
         config: Limits, what depth means, cameras given separately; defaults where None.
         depth_dir: Folder (or ZIP) of depth renders, where they do not lie with the views.
 
@@ -48,6 +49,7 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
     Raises:
         InputFilesError: lists every file that cannot be used, and why.
         CameraError: a camera file cannot be used, or does not fit its images.
+        OptionError: `config.views` names views of a posed image set.
 
     Can be stopped at any time through `device.checking`.
     """
@@ -56,28 +58,33 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
         source = stack.enter_context(open_source(Path(path), config))
         depth_source = None if depth_dir is None else stack.enter_context(open_source(Path(depth_dir), config))
         if is_posed(source) and config.cameras is None:
+            if config.chosen_views is not None:
+                raise OptionError(
+                    f"{source.label} is a posed image set: views={','.join(config.chosen_views)!r} names none of it.",
+                    hint="Take frames out of its camera file, or give a folder that holds the named views alone.",
+                )
             return _read_posed(source, depth_source, config)
         return _read_six(source, depth_source, config)
 
 
 def _read_six(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
     faults = Faults()
-    found = find_six(source, depth_source, faults)
+    found = find_six(source, depth_source, faults, wanted=config.chosen_views)
     files_found = [*found.all_views.values(), *found.all_depth.values()]
     _check_total(files_found, source.label, config.max_total_mb, faults)
     if len(files_found) > _MOST_JUDGED:
-        faults.raise_if_any()
+        faults.raise_if_any(hint=found.hint)
     # Every image is decoded even when names or counts are wrong: one round of mending should be enough.
     pictures = _decode_all(found.all_views, config, faults)
     depth_pictures = _decode_all(found.all_depth, config, faults)
     depth_maps = _read_depth(depth_pictures, config, faults)
-    faults.raise_if_any()
+    faults.raise_if_any(hint=found.hint)
     files = {view: name for view, (name, _) in found.views.items()}
     depth = {view: depth_maps[name] for view, (name, _) in found.depth.items()}
     cameras = None if config.cameras is None else _given_cameras(config.cameras, files, pictures)
     warnings = list(found.warnings)
     views = _build_views(
-        [(view, files[view], pictures[files[view]], depth.get(view)) for view in VIEW_NAMES],
+        [(view, files[view], pictures[files[view]], depth.get(view)) for view in files],
         {view: name for view, (name, _) in found.depth.items()},
         faults,
         warnings,
@@ -166,14 +173,14 @@ def _given_cameras(path: Path, files: dict[str, str], pictures: dict[str, Pictur
         views = read_name(file_path).views
         if len(views) == 1 and not read_name(file_path).is_depth:
             by_view.setdefault(views[0], camera)
-    missing = [view for view in VIEW_NAMES if view not in by_view]
+    missing = [view for view in files if view not in by_view]
     if missing:
         raise CameraError(
             f"{path.name} has no camera for: {', '.join(missing)}.",
             hint="Each frame's file_path must name its view (front, back, left, right, top, bottom).",
         )
     cameras = []
-    for view in VIEW_NAMES:
+    for view in files:
         camera = by_view[view]
         height, width = pictures[files[view]].colour.shape[:2]
         if abs(camera.width * height - camera.height * width) > max(width, height):
