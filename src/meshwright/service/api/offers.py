@@ -35,15 +35,15 @@ _WORDS = MappingProxyType(
     {
         ModelType.RECONVIAGEN: _Words(
             title="ReconViaGen",
-            summary="Carves the shape from outlines and depth, and lets trained networks propose what they leave open.",
+            summary="Carves outlines and depth; trained networks propose what they leave open.",
         ),
         ModelType.NVDIFFREC: _Words(
             title="nvdiffrec",
-            summary="Then bends shape and cameras until renders look like your pictures. Closer, and slower.",
+            summary="Bends shape and cameras until renders look like your pictures.",
         ),
         ModelType.BOTH: _Words(
             title="Both, side by side",
-            summary="Runs one after the other and delivers both results, to be compared.",
+            summary="Runs one after the other; both results, to be compared.",
         ),
     }
 )

@@ -1,0 +1,6 @@
+/** What a page is to the frame around it. */
+export interface Page {
+  title: string;
+  element: HTMLElement;
+  leave: () => void;
+}
