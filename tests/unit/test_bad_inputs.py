@@ -578,6 +578,10 @@ def _(given: Given) -> None:
     given.zip([(f"{index}.txt", b"") for index in range(5001)])
 
 
+FEWER = "expected 3 views (front, left, top), "
+UNKNOWN = "the name does not say which view it is, while other names do"
+
+
 @files("five views in a ZIP", ("input.zip", "input.count", "expected 6 views, found 5; missing: back"))
 def _(given: Given) -> None:
     given.zip(entries("back"))
@@ -622,6 +626,34 @@ def _(given: Given) -> None:
 @files("size mismatch", ("views/back.png", "input.size_mismatch", "48x48 pixels, but the camera file says 64x48"))
 def _(given: Given) -> None:
     given.nerf(lambda document: document["frames"][1].update(w=64, h=48))
+
+
+# --- some of the views -------------------------------------------------------------------------------------------
+
+
+@files("a view that was asked for is missing", ("given/views", "input.count", FEWER + "found 2; missing: top"))
+def _(given: Given) -> None:
+    for name in ("top", "bottom", "back", "right"):
+        (given.views / f"{name}.png").unlink()
+    given.config = InputConfig(views="front,left,top")
+
+
+@files(
+    "a view that was asked for is misspelt, and a picture is bad",
+    ("views/tpo.png", "input.unknown_view", UNKNOWN + "; there is none for top"),
+    ("views/left.png", "input.empty", "the file is empty (0 bytes)"),
+)
+def _(given: Given) -> None:
+    (given.views / "top.png").rename(given.views / "tpo.png")
+    (given.views / "left.png").write_bytes(b"")
+    given.config = InputConfig(views="front,left,top")
+
+
+@cameras("cameras of some views", "cameras.json has no camera for: top.")
+def _(given: Given) -> None:
+    given.nerf(lambda document: document["frames"].pop(4))
+    (given.root / "transforms_train.json").rename(given.root / "cameras.json")
+    given.config = InputConfig(cameras=given.root / "cameras.json", views="front,back,top")
 
 
 def faulty(message: str) -> str:
@@ -790,6 +822,10 @@ def test_the_table_is_long_and_the_good_input_is_good(tmp_path: Path) -> None:
         ({"depth_unit": "mm", "depth_kind": "linear"}, "contradicts depth_kind='linear'"),
         ({"max_file_mb": 0}, "max_file_mb=0 is not above 0"),
         ({"max_pixels": 10}, "max_pixels=10 is not between"),
+        ({"views": "front"}, "views='front': one picture does not say how deep"),
+        ({"views": ""}, "views='': '' is no view"),
+        ({"views": "front, frnt,front,side"}, "'frnt' is no view; 'side' is no view; 'front' is named twice"),
+        ({"views": ("top", "bottom")}, "views='top,bottom': these two face each other"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

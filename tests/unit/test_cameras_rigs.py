@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from meshwright.cameras import DEFAULT_RIG, RIGS, Rig, default_rig, rig_cameras
+from meshwright.cameras.rigs import different_rigs
 from meshwright.errors import OptionError
 from meshwright.types import VIEW_NAMES
 
@@ -107,3 +108,34 @@ def test_what_names_no_rig_is_refused(text: str, message: str) -> None:
 def test_a_rig_has_six_views() -> None:
     with pytest.raises(OptionError, match="A rig has 6 views, got 5"):
         default_rig([(8, 8)] * 5)
+
+
+def test_a_rig_of_some_views_has_their_cameras() -> None:
+    sizes = dict(zip(VIEW_NAMES, [(8, 8), (10, 8), (12, 8), (14, 8), (16, 8), (18, 8)], strict=True))
+    whole = {camera.name: camera for camera in rig_cameras(RIGS[-1], list(sizes.values()))}
+    for camera in rig_cameras(RIGS[-1], [sizes["top"], sizes["back"]], ["top", "back"]):
+        np.testing.assert_array_equal(camera.camera_to_world, whole[camera.name].camera_to_world)
+        assert (camera.fl_x, camera.width) == (whole[camera.name].fl_x, whole[camera.name].width)
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (VIEW_NAMES, 32),
+        (VIEW_NAMES[:5], 8),
+        (VIEW_NAMES[:4], 2),
+        (("front", "left", "top"), 8),
+        (("front", "left"), 2),
+        (("front", "top"), 4),
+        # Left on either side is the same but for a half turn of object, top and bottom together.
+        (("left", "top"), 4),
+        (("left", "right", "top", "bottom"), 16),
+        (("top", "bottom", "front", "back"), 16),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_rigs_that_some_views_can_tell_apart(names: tuple[str, ...], count: int) -> None:
+    rigs = different_rigs(names)
+    assert len(rigs) == count
+    assert DEFAULT_RIG in rigs
+    assert different_rigs(names, (RIGS[-1],)) == (RIGS[-1],)

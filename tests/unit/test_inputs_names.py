@@ -118,3 +118,46 @@ def test_matching_gives_six_or_faults(names: list[str]) -> None:
         assert sorted(result.values()) == sorted(names)
     else:
         assert faults.found
+
+
+def chosen(names: list[str], wanted: tuple[str, ...], *, some: bool = False) -> tuple[dict[str, str], list[str]]:
+    faults = Faults()
+    result, _ = match_names(names, "view", "set", faults, wanted=wanted, some=some)
+    return result, [fault.message for fault in faults.found]
+
+
+def test_some_of_the_views_may_be_meant() -> None:
+    """Files of other views are left aside; what is not there is named."""
+    three = ("left", "top", "front")
+    named = {"front": "front.png", "left": "left.png", "top": "top.png"}
+    assert chosen(["top.png", "front.png", "left.png"], three) == (named, [])
+    assert chosen([f"{view}.png" for view in VIEW_NAMES], three) == (named, [])
+    assert chosen(["top.png", "front.png", "back.png"], three) == (
+        {},
+        ["expected 3 views (left, top, front), found 2; missing: left"],
+    )
+    _, messages = chosen(["top.png", "front.png", "lfet.png"], three)
+    assert messages == ["the name does not say which view it is, while other names do; there is none for left"]
+    assert chosen(["top.png", "back.png"], three, some=True) == ({"top": "top.png"}, [])
+    assert chosen(["back.png"], three, some=True) == ({}, [])
+
+
+def test_files_without_names_are_taken_in_the_order_in_which_views_are_named() -> None:
+    three = ("left", "top", "front")
+    assert chosen(["a.png", "b.png", "c.png"], three)[0] == {"front": "c.png", "left": "a.png", "top": "b.png"}
+    assert chosen(["2.png", "0.png", "1.png"], three)[0] == {"front": "2.png", "left": "0.png", "top": "1.png"}
+    six = [f"view_{index}.png" for index in range(6)]
+    assert chosen(six, three)[0] == {"front": "view_0.png", "left": "view_2.png", "top": "view_4.png"}
+    assert chosen(six[:4], three) == ({}, ["expected 3 views (left, top, front), found 4"])
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), max_size=8, unique=True), st.permutations(VIEW_NAMES), st.booleans())
+def test_matching_gives_what_is_wanted_or_faults(names: list[str], order: list[str], some: bool) -> None:
+    wanted = tuple(order[: 2 + len(names) % 5])
+    result, messages = chosen(names, wanted, some=some)
+    if messages:
+        assert result == {}
+    elif not some:
+        assert list(result) == [view for view in VIEW_NAMES if view in wanted]
+    assert set(result) <= set(wanted)
+    assert set(result.values()) <= set(names)

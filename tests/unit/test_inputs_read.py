@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import meshwright.inputs
-from meshwright.errors import InputFilesError, OutputError
+from meshwright.errors import InputFilesError, OptionError, OutputError
 from meshwright.inputs import InputConfig, read_inputs, write_masks
 from meshwright.transforms import write_cameras
 from meshwright.types import VIEW_NAMES, Camera, DepthKind, MaskSource, ViewSet
@@ -282,3 +282,69 @@ def test_masks_are_written_for_people_to_look_at(tmp_path: Path) -> None:
 
 def test_public_names() -> None:
     assert meshwright.inputs.__all__ == ["InputConfig", "read_inputs", "write_masks"]
+
+
+def names(views: ViewSet) -> list[str]:
+    return [view.name for view in views.views]
+
+
+def test_some_of_the_views_alone(tmp_path: Path) -> None:
+    """What was asked for is read; bad files of other views do not matter; depth may be there for some."""
+    made = layout("flat") | {"bottom.png": b"no picture", "back_depth.png": b"no picture"}
+    del made["top_depth.png"]
+    put(tmp_path / "shoe", made)
+    for source in (tmp_path / "shoe", pack(tmp_path / "shoe.zip", made)):
+        views = read_inputs(source, InputConfig(views="Top, front,left"))
+        assert names(views) == ["front", "left", "top"]
+        for view in views.views:
+            code = (40 * VIEW_NAMES.index(view.name) + 20) / 255
+            assert view.rgb[0, 0, 0] == pytest.approx(((code + 0.055) / 1.055) ** 2.4, rel=1e-3)
+        assert [view.depth is None for view in views.views] == [False, False, True]
+        told = " ".join(views.warnings)
+        assert "Only top, front, left were asked for; left aside: back.png" in told
+        assert "left aside: back_depth.png" in told
+        assert "There is no depth render of: top." in told
+
+
+def test_a_set_of_fewer_views_needs_no_warning(tmp_path: Path) -> None:
+    put(tmp_path, {f"views/{view}.png": view_bytes(0) for view in VIEW_NAMES[:4]})
+    views = read_inputs(tmp_path, InputConfig(views=VIEW_NAMES[:4]))
+    assert names(views) == list(VIEW_NAMES[:4])
+    assert views.warnings == ()
+
+
+def test_depth_of_other_views_only_is_left_aside(tmp_path: Path) -> None:
+    put(tmp_path, {f"views/{view}.png": view_bytes(0) for view in ("front", "left")})
+    put(tmp_path, {"depth/back.png": depth_bytes(1)})
+    views = read_inputs(tmp_path, InputConfig(views="front,left"))
+    assert [view.depth for view in views.views] == [None, None]
+    assert "left aside: depth/back.png" in views.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        (
+            ("front", "left", "top"),
+            "If there are no other views, say so: --views front,left,top (in Python views=...).",
+        ),
+        (("a", "b", "c"), "Give all six views, or say which ones these are"),
+        (("front", "left", "tpo"), ""),
+        (("front",), ""),
+    ],
+)
+def test_who_gives_fewer_views_is_told_how_to_say_so(tmp_path: Path, files: tuple[str, ...], hint: str) -> None:
+    put(tmp_path, {f"{name}.png": view_bytes(0) for name in files})
+    with pytest.raises(InputFilesError) as caught:
+        read_inputs(tmp_path)
+    assert caught.value.hint.startswith(hint)
+    assert bool(caught.value.hint) == bool(hint)
+    if "front" in files:
+        assert "back" in str(caught.value)
+
+
+def test_views_of_a_posed_set_are_not_picked_by_name(tmp_path: Path) -> None:
+    put(tmp_path, {f"{view}.png": view_bytes(0) for view in VIEW_NAMES})
+    (tmp_path / "transforms_train.json").write_bytes(posed(list(VIEW_NAMES)))
+    with pytest.raises(OptionError, match="is a posed image set: views='front,left' names none of it"):
+        read_inputs(tmp_path, InputConfig(views="front,left"))

@@ -239,6 +239,31 @@ def test_views_without_an_object_complete_with_the_reason(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_three_views_are_enough_where_that_is_said(six: Path, tmp_path: Path) -> None:
+    """Everything that a run leaves speaks of three views; without the option the same folder is refused."""
+    (tmp_path / "three").mkdir()
+    for name in ("front", "left", "top"):
+        (tmp_path / "three" / f"{name}.png").write_bytes((six / "views" / f"{name}.png").read_bytes())
+    with pytest.raises(InputFilesError, match="missing: back, right, bottom") as caught:
+        meshwright.reconstruct(tmp_path / "three", tmp_path / "out", **SMALL)
+    assert "--views front,left,top" in caught.value.hint
+    result = meshwright.reconstruct(tmp_path / "three", tmp_path / "out", views="front,left,top", **SMALL)
+    assert [Path(name).stem for name, _ in read_cameras(result.cameras)] == ["front", "left", "top"]
+    document = json.loads(result.quality_json.read_text())
+    assert document["details"]["settings"]["views"] == ["front", "left", "top"]
+    assert [view["name"] for view in document["views"]] == ["front", "left", "top"]
+    assert len(list((result.folder / "previews").glob("textured_*.png"))) == 3
+    assert sorted(path.stem for path in (result.folder / "masks").glob("*.png")) == [
+        "contact_sheet",
+        "front",
+        "left",
+        "top",
+    ]
+    assert document["mesh"]["watertight"]
+    assert document["mean"]["psnr"] > 20
+
+
+@pytest.mark.slow
 def test_a_zip_gives_the_same_as_its_folder(
     six: Path, finished: tuple[pipeline.Result, Recorder], tmp_path: Path
 ) -> None:
@@ -289,6 +314,8 @@ def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path, monkeypa
         ({"size": 0.0}, r"size=0.0 is not a length above 0"),
         ({"size": float("nan")}, r"size=nan is not a length above 0"),
         ({"depth_kind": "sonar"}, r"depth_kind='sonar' is not known"),
+        ({"views": "front,back"}, r"views='front,back': these two face each other"),
+        ({"views": ("front", "side")}, r"'side' is no view"),
         ({"device": "tpu"}, r"device='tpu' is not known"),
         ({"colour": "red"}, r"There is no option 'colour'"),
     ],

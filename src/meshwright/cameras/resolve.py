@@ -36,6 +36,9 @@ _TIE_FACTOR, _TIE_EXTRA = 1.2, 0.0004
 """Silhouettes do not tell two hypotheses apart when one is at most this much worse (half picture widths)."""
 _COLOUR_VERDICT = 0.85
 """Colours overrule the plainer of two hypotheses when they disagree by less than this share of its disagreement."""
+_COLOUR_VERDICT_OPEN = 0.5
+"""The same where no view looks along one of the three axes: there the hull is a prism, on whose edges colours say
+little. Ratios of 0.67 and 0.75 were seen of four sides of which none was mirrored."""
 _COLOUR_LEAST = 0.0015
 """And when the difference is at least this large (mean squared difference of square-root colours): on a plainly
 coloured object a ratio alone would be noise."""
@@ -161,15 +164,17 @@ def _decide(
         )
         for h in tied
     ]
+    closed = len({VIEW_NAMES.index(name) // 2 for name in names}) == 3
+    verdict = _COLOUR_VERDICT if closed else _COLOUR_VERDICT_OPEN
     champion = 0
     for challenger in range(1, len(tied)):
-        if _colour_ratio(tied, colours, names, champion, challenger) < _COLOUR_VERDICT:
+        if _colour_ratio(tied, colours, names, champion, challenger) < verdict:
             champion = challenger
     best = tied[champion]
     undecided, strengths = [], []
     for index, hypothesis in enumerate(tied):
         ratio = _colour_ratio(tied, colours, names, champion, index)
-        if index != champion and ratio <= 1 / _COLOUR_VERDICT:
+        if index != champion and ratio <= 1 / verdict:
             undecided.append(hypothesis.name)
         elif index != champion:
             strengths.append(ratio)
