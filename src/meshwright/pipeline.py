@@ -407,7 +407,8 @@ def framed(
     """Mesh and cameras in the frame that the result is delivered in.
 
     Given cameras keep their frame, and their unit unless a size is asked for. Otherwise the longest side becomes `size`
-    or 1, and where scale and origin were fitted the object's middle becomes the origin.
+    or 1, and where scale and origin were fitted the object's middle becomes the origin. A rig's unit is the longest
+    side of its object, so it stands where the views leave room for that.
 
     Args:
         textured: In the frame of the solution's cameras.
@@ -417,7 +418,7 @@ def framed(
     """
     longest = shape.longest
     centre = shape.extent.mean(0) if solution.frame == "free" else np.zeros(3)
-    if solution.frame == "rig" and abs(longest - 1.0) < RIG_UNIT:
+    if solution.frame == "rig" and -RIG_UNIT < longest - 1.0 < RIG_UNIT + shape.slack:
         longest = 1.0
     scale = 1.0 if size is None and solution.frame == "given" else (size or 1.0) / longest
     vertices = scale * (textured.mesh.vertices.astype(np.float64) - centre)

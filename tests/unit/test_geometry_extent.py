@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from meshwright.geometry.extent import outline_extent
+from meshwright.geometry.extent import extent_slack, outline_extent
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.rendering import rasterize_mesh
 from meshwright.synth.rig import six_view_cameras
@@ -55,3 +55,24 @@ def test_empty_outlines_leave_the_mesh_box(working: WorkingViews) -> None:
     mesh = egg(1.0)
     empty = replace(working, outline=np.full_like(working.outline, -5.0))
     np.testing.assert_allclose(outline_extent(mesh, empty), [mesh.vertices.min(0), mesh.vertices.max(0)], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shown", "slack"),
+    [
+        ((0, 1, 2, 3, 4, 5), 0.0),
+        # The longest side is z: front and back look along it, the other four stand around it.
+        ((2, 3, 4, 5), 0.0),
+        # Left and right: the box is 0.6 deep for them, half of that at a distance of 2.48 or 2.52.
+        ((0, 1, 2, 3), 0.3 / 2.52),
+        ((0, 2, 4), 0.3 / 2.48),
+        # Only the top looks across, and the box is 0.8 deep for it.
+        ((0, 4), 0.4 / 2.51),
+    ],
+)
+def test_how_far_few_views_leave_the_longest_side_open(
+    working: WorkingViews, shown: tuple[int, ...], slack: float
+) -> None:
+    box = np.array([[-0.28, -0.41, -0.47], [0.32, 0.39, 0.53]])
+    some = replace(working, cameras=tuple(working.cameras[index] for index in shown))
+    assert extent_slack(box, some) == pytest.approx(slack, abs=1e-6)

@@ -360,6 +360,34 @@ def test_the_delivered_frame_moves_mesh_and_cameras_together(
     np.testing.assert_allclose(scale * before[1], after[1], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("frame", "longest", "slack", "scale"),
+    [
+        ("rig", 1.005, 0.0, 1.0),
+        ("rig", 1.05, 0.0, 1 / 1.05),
+        ("rig", 1.05, 0.1, 1.0),
+        ("rig", 1.2, 0.1, 1 / 1.2),
+        ("rig", 0.95, 0.1, 1 / 0.95),
+        ("free", 1.05, 0.1, 1 / 1.05),
+    ],
+)
+def test_the_unit_of_a_rig_stands_where_few_views_leave_room_for_it(
+    frame: str, longest: float, slack: float, scale: float
+) -> None:
+    mesh = Mesh(vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], np.int32))
+    textured = TexturedMesh(
+        mesh=mesh,
+        uv=np.zeros((1, 2), np.float32),
+        uv_faces=np.zeros((1, 3), np.int32),
+        base_color_srgb=np.zeros((4, 4, 3), np.uint8),
+    )
+    solution = CameraSolution(views=ViewSet(views=()), cameras=(), frame=frame, report={}, warnings=())
+    extent = np.array([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]])
+    shape = ShapeResult(mesh=mesh, extent=extent, longest=longest, doubt=0.01, report={}, warnings=(), slack=slack)
+    moved, _ = pipeline.framed(textured, solution, shape, None)
+    np.testing.assert_allclose(moved.mesh.vertices, scale * mesh.vertices, rtol=1e-6)
+
+
 def test_a_monitor_is_silent_by_default() -> None:
     monitor: Monitor = SilentMonitor()
     monitor.report(10, "step")

@@ -6,9 +6,9 @@ import numpy as np
 from skimage import measure
 
 from meshwright.geometry.working import WorkingViews
-from meshwright.types import Array, Mesh
+from meshwright.types import Array, Camera, Mesh
 
-__all__ = ["outline_extent"]
+__all__ = ["extent_slack", "outline_extent"]
 
 _SIDEWAYS = 0.5
 """A view tells where the object ends along an axis if its optical axis is at least 60 degrees off that axis."""
@@ -54,3 +54,31 @@ def outline_extent(mesh: Mesh, working: WorkingViews) -> Array:
             if credible:
                 box[end, axis] += sign * float(np.mean(credible))
     return box
+
+
+def extent_slack(box: Array, working: WorkingViews) -> float:
+    """By what share the object's longest side may fall short of its box's, because too few views look across it.
+
+    An outline says at which angle the object ends, not how far from the camera: a tip at the near side of the box lies
+    less far out than one in its middle, by half the box's depth as a share of the distance. Where views look across the
+    longest side from all four sides this is taken for 0: there the box was measured to be right.
+
+    Args:
+        box: From `outline_extent`.
+        working: Cameras; outlines are not looked at.
+    """
+    sides = box[1] - box[0]
+    longest = int(sides.argmax())
+    across = [camera for camera in working.cameras if abs(camera.forward[longest]) <= _SIDEWAYS]
+    stands = {(axis, bool(camera.forward[axis] > 0)) for camera in across if (axis := _main_axis(camera)) != longest}
+    if len(stands) == 4:
+        return 0.0
+    shares = [
+        0.5 * float(np.abs(camera.forward) @ sides) / float((box.mean(0) - camera.position) @ camera.forward)
+        for camera in across
+    ]
+    return min(shares, default=0.0)
+
+
+def _main_axis(camera: Camera) -> int:
+    return int(np.abs(camera.forward).argmax())

@@ -12,7 +12,7 @@ from meshwright._warp import wp
 from meshwright.device import check_stop, map_threads
 from meshwright.errors import InputError, OptionError
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
-from meshwright.geometry.extent import outline_extent
+from meshwright.geometry.extent import extent_slack, outline_extent
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
 from meshwright.geometry.kernels import fuse_kernel
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
@@ -70,6 +70,8 @@ class ShapeResult:
     doubt: float
     report: dict[str, object]
     warnings: tuple[str, ...]
+    slack: float = 0.0
+    """By what share the longest side may be less than that, because too few views look across it."""
 
 
 def reconstruct_shape(
@@ -122,6 +124,7 @@ def reconstruct_shape(
         doubt=_doubt(extent, depth),
         report=report,
         warnings=depth.warnings if depth is not None else (),
+        slack=extent_slack(extent, working),
     )
 
 
