@@ -6,6 +6,7 @@ through the same stages of a run: checkpoints beside the output, progress, check
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from meshwright.errors import DiskFullError, WeightsNotInstalledError
 from meshwright.export import save_mesh_both_formats
@@ -23,6 +25,8 @@ from meshwright.types import Mesh, Monitor, TexturedMesh
 from meshwright.workspace import Workspace
 
 STAGES = 5
+LIVE = ("views", "shape", "texture")
+VIEWS = ("front", "back", "left", "right", "top", "bottom")
 
 NAMES = ("mesh.obj", "mesh.mtl", "mesh.png", "mesh.ply", "mesh.glb", "previews", "cameras.json", "quality.json")
 
@@ -72,6 +76,8 @@ def recipe(
                 np.savez(file, stage=np.array(stage), filler=np.zeros(2000))
             part.replace(kept)
             done += 1
+            if options.get("live_pictures") and stage < len(LIVE):
+                (workspace.checkpoints / f"live_{stage + 1:02d}_{LIVE[stage]}.png").write_bytes(_picture(stage, "PNG"))
         _write(workspace.result, model.model_name, done)
         workspace.commit()
     return ModelOutput(
@@ -116,16 +122,30 @@ def _write(folder: Path, model: str, done: int) -> None:
     (folder / "previews").mkdir()
     for index in range(6):
         (folder / "previews" / f"textured_{index:02d}.png").write_bytes(_pixel())
+        for shade, kind in enumerate(("input", "render", "error")):
+            (folder / "previews" / f"{kind}_{index:02d}.webp").write_bytes(_picture(10 * index + shade, "WEBP"))
     (folder / "cameras.json").write_text(json.dumps({"frames": [{"file_path": "../../views/front.png"}]}))
     quality = {
         "status": "normal",
         "summary": f"A pyramid by {model}; {done} stages were worked on.",
-        "warnings": [],
-        "mean": {"psnr": 30.0, "ssim": 0.9},
+        "warnings": ["The rig was resolved as: left seen from the object's own left."],
+        "mean": {"psnr": 30.0, "ssim": 0.9, "flip": 0.05, "silhouette_iou": 0.98},
+        "views": [
+            {"name": view, "psnr": 30.0 + index, "ssim": 0.9, "flip": 0.05, "silhouette_iou": 0.98}
+            for index, view in enumerate(VIEWS)
+        ],
         "timings": {"model": 0.1 * done},
         "versions": {"meshwright": "test"},
     }
     (folder / "quality.json").write_text(json.dumps(quality))
+
+
+def _picture(shade: int, kind: str) -> bytes:
+    pixels = np.full((64, 64, 3), 255, np.uint8)
+    pixels[16:48, 16:48] = (40 + 3 * shade, 120, 200 - 3 * shade)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
 
 
 def _pixel() -> bytes:

@@ -189,8 +189,8 @@ export function jobPage(id: string): Page {
             "li",
             {},
             h("a", { href: inputUrl(now.job_id, kind, view), target: "_blank", rel: "noopener" },
-              h("img", { src: inputUrl(now.job_id, kind, view, 160), alt: `${kind === "depth" ? "Depth of " : ""}${view}`, loading: "lazy", width: 80, height: 80 }),
-              h("span", { class: "small" }, view)),
+              h("img", { src: inputUrl(now.job_id, kind, view, 160), alt: `${kind === "depth" ? "Depth of " : ""}${view}`, width: 80, height: 80 }),
+              h("span", { class: "small", "aria-hidden": "true" }, view)),
           ),
         ),
       );

@@ -73,7 +73,12 @@ export function newPage(): Page {
     return { element, cells, count };
   }
 
+  // Places stay as they are while nothing in them changes, and keep their focus.
+  const drawn = new Map<HTMLElement, { picture: Picture | undefined; hasSketch: boolean; fault: string | undefined }>();
+
   function drawCell(cell: HTMLElement, place: Place, view: string, picture: Picture | undefined): void {
+    const before = drawn.get(cell);
+    if (before && before.picture === picture && before.hasSketch === Boolean(picture?.sketch) && before.fault === picture?.fault) return;
     const open = h(
       "button",
       {
@@ -92,6 +97,7 @@ export function newPage(): Page {
       picture?.sketch ? copyOf(picture.sketch.canvas) : picture ? icon(picture.fault ? "warn" : "image", 22) : icon("plus", 18),
       h("span", { class: "slot-name" }, view),
     );
+    drawn.set(cell, { picture, hasSketch: Boolean(picture?.sketch), fault: picture?.fault });
     cell.className = `cell cell-${view}${picture ? " filled" : ""}${picture?.fault ? " bad" : ""}`;
     clear(
       cell,

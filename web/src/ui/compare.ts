@@ -2,7 +2,7 @@
 
 import { fileUrl } from "../api";
 import type { Report } from "../types";
-import { clear, h, newId } from "./dom";
+import { h, newId } from "./dom";
 
 const TITLES = { input: "Your picture", render: "Mesh", error: "Error" } as const;
 type Layer = keyof typeof TITLES;
@@ -27,7 +27,6 @@ export function compare(jobId: string, model: string, report: Report, names: Set
   const right = h("span", { class: "tag right" });
   const line = h("span", { class: "split" });
   const range = h("input", { type: "range", min: 0, max: 100, value: 50, step: 1, "aria-label": "How much of the left picture is shown" });
-  const figures = h("dl", { class: "figures small" });
   const box = h("div", { class: "compare-box" }, under, over, line, left, right, range);
   const source = (layer: Layer): string => fileUrl(jobId, model, `previews/${layer}_${shown.number}.webp`);
 
@@ -44,57 +43,52 @@ export function compare(jobId: string, model: string, report: Report, names: Set
     under.alt = `${TITLES[pair[1]]}, ${shown.view.name}`;
     left.textContent = TITLES[pair[0]];
     right.textContent = TITLES[pair[1]];
-    const { psnr, ssim, flip, silhouette_iou } = shown.view;
-    clear(
-      figures,
-      ([
-        ["PSNR", `${psnr.toFixed(1)} dB`],
-        ["SSIM", ssim.toFixed(3)],
-        ["FLIP", flip.toFixed(3)],
-        ["Outline", `${(100 * silhouette_iou).toFixed(1)} %`],
-      ] as const).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
-    );
     place();
   };
   range.addEventListener("input", place);
 
-  const radios = (legend: string, items: { title: string; picture?: string; choose: () => void }[], kind: string): HTMLElement => {
-    const group = newId(kind);
-    return h(
-      "fieldset",
-      { class: `toggle-group ${kind}` },
-      h("legend", { class: "hidden" }, legend),
-      items.map((item, index) =>
+  const viewGroup = newId("view");
+  const views6 = h(
+    "fieldset",
+    { class: "view-list" },
+    h("legend", { class: "hidden" }, "View"),
+    views.map((item) => {
+      const { name, psnr, ssim, flip } = item.view;
+      return h(
+        "label",
+        { class: "view-row" },
+        h("input", { type: "radio", name: viewGroup, checked: item === first, change: () => { shown = item; draw(); } }),
         h(
-          "label",
-          { class: "toggle" },
-          h("input", { type: "radio", name: group, checked: index === 0, change: () => { item.choose(); draw(); } }),
-          h("span", {}, item.picture && h("img", { src: item.picture, alt: "", loading: "lazy" }), item.title),
+          "span",
+          { class: "view-row-body" },
+          h("img", { src: fileUrl(jobId, model, `previews/input_${item.number}.webp`), alt: "", width: 44, height: 44 }),
+          h("strong", {}, name),
+          h("span", { class: "small" }, `${psnr.toFixed(1)} dB`),
+          h("span", { class: "small muted" }, `SSIM ${ssim.toFixed(3)}, FLIP ${flip.toFixed(3)}`),
         ),
+      );
+    }),
+  );
+  const pairGroup = newId("pair");
+  const pairs = h(
+    "fieldset",
+    { class: "toggle-group" },
+    h("legend", { class: "hidden" }, "Compare"),
+    PAIRS.map((item) =>
+      h(
+        "label",
+        { class: "toggle" },
+        h("input", { type: "radio", name: pairGroup, checked: item === pair, change: () => { pair = item; draw(); } }),
+        h("span", {}, `${TITLES[item[0]]} | ${TITLES[item[1]]}`),
       ),
-    );
-  };
+    ),
+  );
   const element = h(
     "section",
     { class: "card compare", "aria-label": "Your pictures against the mesh" },
     h("h2", {}, "Your pictures against the mesh"),
     h("p", { class: "muted small" }, "Rendered from the files as delivered, seen from the cameras as fitted. Error: black is none, yellow is large."),
-    radios(
-      "View",
-      views.map((item) => ({
-        title: item.view.name,
-        picture: fileUrl(jobId, model, `previews/input_${item.number}.webp`),
-        choose: () => (shown = item),
-      })),
-      "view-tabs",
-    ),
-    radios(
-      "Compare",
-      PAIRS.map((item) => ({ title: `${TITLES[item[0]]} | ${TITLES[item[1]]}`, choose: () => (pair = item) })),
-      "pair-tabs",
-    ),
-    box,
-    figures,
+    h("div", { class: "compare-grid" }, h("div", { class: "compare-left" }, pairs, box), views6),
   );
   draw();
   return element;

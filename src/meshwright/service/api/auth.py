@@ -117,10 +117,10 @@ def _session_token(request: Request) -> str | None:
     return token
 
 
-async def count_bad_key(request: Request, services: Services) -> None:
+async def count_bad_key(request: Request, services: Services, *, where: str = "bad-key") -> None:
     """Notes a wrong key; raises RATE_LIMITED after too many."""
     address = request.client.host if request.client else "unknown"
-    await services.count(_BAD_KEYS, "bad-key", f"address:{address}")
+    await services.count(_BAD_KEYS, where, f"address:{address}")
 
 
 def unauthorized(detail: str) -> Problem:

@@ -36,7 +36,7 @@ async def get_session(request: Request, services: ServicesHere) -> Session:
     if services.settings.auth_required and token is not None:
         key = await to_thread.run_sync(check_key, services.store, token)
         if key is None:
-            await count_bad_key(request, services)
+            await count_bad_key(request, services, where="bad-session")
     return _session(services.settings.auth_required, key)
 
 
@@ -61,7 +61,7 @@ async def begin_session(request: Request, response: Response, order: SessionOrde
         return _session(False, None)
     key = await to_thread.run_sync(check_key, services.store, order.key)
     if key is None:
-        await count_bad_key(request, services)
+        await count_bad_key(request, services, where="bad-session")
         raise unauthorized("The API key is not known, or was revoked.")
     response.set_cookie(
         COOKIE,
