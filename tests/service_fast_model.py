@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from meshwright.errors import DiskFullError, WeightsNotInstalledError
-from meshwright.export import save_mesh_both_formats
+from meshwright.export import save_mesh_both_formats, write_glb
 from meshwright.models import BaseReconstructionModel, ModelOutput, get_model
 from meshwright.types import Mesh, Monitor, TexturedMesh
 from meshwright.workspace import Workspace
@@ -116,9 +116,10 @@ def _write(folder: Path, model: str, done: int) -> None:
         mesh=Mesh(vertices=corners, faces=faces),
         uv=uv,
         uv_faces=np.tile(np.arange(3, dtype=np.int32), (4, 1)),
-        base_color_srgb=np.full((8, 8, 3), 200, np.uint8),
+        base_color_srgb=np.random.default_rng(0).integers(40, 220, (16, 16, 3), np.uint8),
     )
     save_mesh_both_formats(textured, folder)
+    write_glb(textured, folder / "mesh.glb")
     (folder / "previews").mkdir()
     for index in range(6):
         (folder / "previews" / f"textured_{index:02d}.png").write_bytes(_pixel())

@@ -27,6 +27,8 @@ SCREENSHOTS = os.environ.get("MESHWRIGHT_SCREENSHOTS", "")
 
 File = tuple[str, bytes]
 
+expect.set_options(timeout=25_000)  # without a GPU, and with others at work on the same cores, drawing takes its time
+
 
 def chromium_path() -> str | None:
     """The browser of this system."""
@@ -53,13 +55,13 @@ class Visit:
 
     def job_id(self) -> str:
         """Of the job whose page is shown."""
-        expect(self.page.locator("h1 code")).to_be_visible(timeout=20_000)
+        expect(self.page.locator("h1 code")).to_be_visible(timeout=40_000)
         return self.page.locator("h1 code").inner_text()
 
     def fill(self, files: Sequence[File], count: int = 12) -> None:
         """Drops files anywhere and waits until they are drawn."""
         drop(self.page, files)
-        expect(self.page.locator(".slot canvas")).to_have_count(count, timeout=20_000)
+        expect(self.page.locator(".slot canvas")).to_have_count(count, timeout=40_000)
 
     def start(self, model: str = "reconviagen", quality: str = "draft") -> str:
         """Sends what was dropped; the new job's id."""
@@ -112,7 +114,7 @@ def visiting(browser: Browser, url: str, **options: object) -> Iterator[Visit]:
         locale="en-GB",
         **options,  # type: ignore[arg-type]
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(25_000)
     page = context.new_page()
     visit = Visit(page, url)
 
@@ -160,7 +162,7 @@ def transfer(page: Page, files: Sequence[File]) -> object:
 
 def drop(page: Page, files: Sequence[File], target: str = ".new-page") -> None:
     expect(page.locator(target).first).to_be_visible()
-    expect(page.locator(".choice").first).to_be_visible(timeout=20_000)
+    expect(page.locator(".choice").first).to_be_visible(timeout=40_000)
     page.dispatch_event(target, "drop", {"dataTransfer": transfer(page, files)})
 
 

@@ -97,7 +97,7 @@ def test_folder(visit: Visit, tmp_path: Path) -> None:
     visit.go()
     expect(visit.page.locator(".choice").first).to_be_visible()
     visit.page.locator("input[webkitdirectory]").set_input_files(tmp_path / "shoe")
-    expect(visit.page.locator(".slot canvas")).to_have_count(12, timeout=20_000)
+    expect(visit.page.locator(".slot canvas")).to_have_count(12, timeout=40_000)
     expect(visit.page.get_by_role("button", name="Make the mesh")).to_be_enabled()
 
 
@@ -205,7 +205,7 @@ def test_with_the_keyboard_alone(visit: Visit) -> None:
     expect(page.locator("h1")).to_be_focused()
     visit.wait_until("Done")
     canvas = page.locator(".viewer-host[data-state=ready] canvas")
-    expect(canvas).to_be_visible(timeout=30_000)
+    expect(canvas).to_be_visible(timeout=60_000)
     page.wait_for_timeout(500)
     before = canvas.screenshot()
     canvas.focus()

@@ -50,12 +50,12 @@ def test_from_dropped_pictures_to_a_downloaded_zip(
         if model == "both":
             expect(page.locator(".viewer-host[data-state=ready]")).to_have_count(2, timeout=60_000)
             visit.shoot("side_by_side")
-            page.get_by_text("nvdiffrec", exact=True).first.click()
+            page.get_by_role("radio", name="nvdiffrec").check()
         expect(page.locator(".viewer-host[data-state=ready]")).to_have_count(1, timeout=60_000)
         canvas = page.locator(".viewer-host canvas")
         page.wait_for_timeout(500)
         for look in ("Unlit", "Clay", "Normals", "Lit"):
-            page.locator(".viewer-tools").get_by_text(look, exact=True).click()
+            page.get_by_role("radio", name=look, exact=True).check()
             page.wait_for_timeout(200)
             assert canvas_colours(canvas) > 200, f"the viewer shows nothing as {look}"
         expect(page.locator(".verdict-word")).to_contain_text("Good")

@@ -23,7 +23,7 @@ const leave = h("button", { type: "button", class: "icon-button", hidden: true, 
 const theme = h("button", { type: "button", class: "icon-button", "aria-label": "Dark or light", title: "Dark or light", click: switchTheme }, icon("moon"));
 clear(
   top,
-  h("div", { class: "top-inner" }, h("a", { class: "brand", href: "#/" }, h("img", { src: "./favicon.svg", alt: "", width: 26, height: 26 }), h("span", {}, "meshwright")), h("nav", { "aria-label": "Pages" }, links.new, links.jobs), h("span", { class: "grow" }), state, h("a", { class: "api-link", href: address("docs") }, "API"), leave, theme),
+  h("div", { class: "top-inner" }, h("a", { class: "brand", href: "#/", "aria-label": "meshwright, new job" }, h("img", { src: "./favicon.svg", alt: "", width: 26, height: 26 }), h("span", {}, "meshwright")), h("nav", { "aria-label": "Pages" }, links.new, links.jobs), h("span", { class: "grow" }), state, h("a", { class: "api-link", href: address("docs") }, "API"), leave, theme),
 );
 
 function isDark(): boolean {

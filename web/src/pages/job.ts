@@ -22,6 +22,7 @@ export function jobPage(id: string): Page {
   let cameAt = 0;
   let isThere = true;
   let stop: () => void = () => undefined;
+  let shownHead = "";
   let shownModels = "";
   let shownResults: Results | null = null;
   let lastStep = "";
@@ -50,6 +51,11 @@ export function jobPage(id: string): Page {
   );
 
   function drawHead(now: Job): void {
+    // Not with every event: a button must not go away under the finger.
+    const key = `${now.status}:${now.cancel_requested}:${now.expired}`;
+    if (key === shownHead) return;
+    const isFocused = heading.contains(document.activeElement);
+    shownHead = key;
     const actions: (Node | null)[] = [];
     if (!hasEnded(now)) {
       actions.push(
@@ -66,8 +72,6 @@ export function jobPage(id: string): Page {
         h("button", { type: "button", class: "button", click: () => void deleteJob(now.job_id).then((is) => { if (is) location.hash = "#/jobs"; }) }, icon("trash", 16), "Delete…"),
       );
     }
-    const focused = document.activeElement instanceof HTMLElement && heading.contains(document.activeElement);
-    const hadFocus = focused ? document.activeElement?.textContent : null;
     clear(
       heading,
       h(
@@ -84,7 +88,7 @@ export function jobPage(id: string): Page {
       ),
       h("div", { class: "actions" }, actions),
     );
-    if (hadFocus) [...heading.querySelectorAll<HTMLElement>("button, a")].find((one) => one.textContent === hadFocus)?.focus();
+    if (isFocused) heading.querySelector<HTMLElement>("h1")?.focus({ preventScroll: true });
   }
 
   function drawProgress(now: Job): void {

@@ -24,7 +24,7 @@ export function jobsPage(): Page {
   let jobs: Job[] = [];
   let hasMore = false;
   let isGone = false;
-  const rows = new Map<string, { element: HTMLElement; revision: string }>();
+  const rows = new Map<string, { element: HTMLElement; key: string; update: (job: Job) => void }>();
 
   const list = h("ul", { class: "job-list" });
   const empty = h("div", { class: "empty", hidden: true });
@@ -49,7 +49,7 @@ export function jobsPage(): Page {
     more,
   );
 
-  function row(job: Job): HTMLElement {
+  function row(job: Job): { element: HTMLElement; update: (job: Job) => void } {
     const figures = Object.entries(job.quality).map(([model, quality]) =>
       h(
         "span",
@@ -63,7 +63,9 @@ export function jobsPage(): Page {
       ? h("span", { class: "no-picture" }, icon("image", 22))
       : h("img", { src: inputUrl(job.job_id, "views", "front", 160), alt: "", loading: "lazy", width: 72, height: 72 });
     const act = (work: Promise<boolean>): void => void work.then((is) => (is ? load() : undefined));
-    return h(
+    const progress = progressOf();
+    progress.update(job);
+    const element = h(
       "li",
       { class: "job-row card", "data-job": job.job_id },
       h("a", { class: "job-picture", href: `#/jobs/${job.job_id}`, tabindex: "-1", "aria-hidden": "true" }, picture),
@@ -74,7 +76,7 @@ export function jobsPage(): Page {
         h("p", { class: "muted small" }, `${job.model_type}, ${job.options.quality ?? "default"} quality`, h("span", { class: "when" }, moment(job.created_at))),
         job.status === "failed" && h("p", { class: "small fault-text" }, job.error?.message ?? ""),
         figures.length > 0 && h("p", { class: "small" }, figures),
-        !hasEnded(job) && progressOf(job),
+        !hasEnded(job) && progress.element,
       ),
       h(
         "div",
@@ -88,13 +90,20 @@ export function jobsPage(): Page {
           : h("button", { type: "button", class: "icon-button", "aria-label": `Cancel ${job.job_id}`, title: "Cancel", click: () => act(cancelJob(job.job_id)) }, icon("stop", 17)),
       ),
     );
+    return { element, update: progress.update };
   }
 
-  function progressOf(job: Job): HTMLElement {
+  function progressOf(): { element: HTMLElement; update: (job: Job) => void } {
     const fill = h("span", {});
-    fill.style.inlineSize = `${job.progress}%`;
-    const words = job.status === "queued" ? (job.queue_position ? `Place ${job.queue_position} in the queue` : "Waiting") : `${Math.floor(job.progress)} %, ${job.step}`;
-    return h("div", { class: "row-progress small" }, h("div", { class: "bar", "aria-hidden": "true" }, fill), h("span", {}, words));
+    const words = h("span", {});
+    return {
+      element: h("div", { class: "row-progress small" }, h("div", { class: "bar", "aria-hidden": "true" }, fill), words),
+      update: (job) => {
+        fill.style.inlineSize = `${job.progress}%`;
+        words.textContent =
+          job.status === "queued" ? (job.queue_position ? `Place ${job.queue_position} in the queue` : "Waiting") : `${Math.floor(job.progress)} %, ${job.step}`;
+      },
+    };
   }
 
   function draw(): void {
@@ -107,17 +116,19 @@ export function jobsPage(): Page {
     }
     let at: Element | null = list.firstElementChild;
     for (const job of jobs) {
-      const revision = `${job.revision}:${job.queue_position}`;
+      const key = [job.status, job.cancel_requested, job.expired, ...Object.keys(job.quality)].join();
       const known = rows.get(job.job_id);
-      // Rows stay as they are while nothing changes, so focus and pictures stay too.
-      const next = known?.revision === revision ? known.element : row(job);
+      // Rows stay as they are while no more than the progress changes: a button must not go away under the finger.
+      const made = known?.key === key ? known : { ...row(job), key };
+      const next = made.element;
+      made.update(job);
       if (known && known.element !== next) {
         if (at === known.element) at = next;
         const focused = [...known.element.querySelectorAll("a, button")].indexOf(document.activeElement as Element);
         known.element.replaceWith(next);
         if (focused >= 0) next.querySelectorAll<HTMLElement>("a, button")[focused]?.focus();
       }
-      rows.set(job.job_id, { element: next, revision });
+      rows.set(job.job_id, made);
       if (at === next) at = at.nextElementSibling;
       else list.insertBefore(next, at);
     }

@@ -139,7 +139,7 @@ function downloads(job: Job, model: string, files: FileEntry[], isNamed: boolean
       { class: "toolbar" },
       h("h2", {}, isNamed ? `Files of ${model}` : "Files"),
       h("span", { class: "grow" }),
-      job.status === "completed" && h("a", { class: "button small", href: zipUrl(job.job_id), download: "" }, icon("download", 15), "All as ZIP"),
+      job.status === "completed" && !isNamed && h("a", { class: "button small", href: zipUrl(job.job_id), download: "" }, icon("download", 15), "All as ZIP"),
     ),
     h("ul", { class: "file-list" }, main.map(([name, text]) => row(byName.get(name) as FileEntry, text))),
     others.length > 0 && h("details", {}, h("summary", {}, `${others.length} more: previews and masks`), h("ul", { class: "file-list" }, others.map((file) => row(file, "")))),

@@ -54,7 +54,7 @@ export function environment(renderer: WebGLRenderer, name: EnvironmentName): Tex
       : name === "overcast"
         ? dome(0x6f6a63, 0xe9eef2, 0xcfdcea, 1.35)
         : dome(0x2b2622, 0xffc48a, 0x51699c, 0.8, { colour: 0xffd09a, strength: 45 });
-  const texture = generator.fromScene(scene, 0.03).texture;
+  const texture = generator.fromScene(scene, 0.03, 0.1, 100, { size: 128 }).texture;
   generator.dispose();
   return texture;
 }

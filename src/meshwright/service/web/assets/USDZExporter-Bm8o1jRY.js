@@ -1,4 +1,4 @@
-import{W as Me,K as We,h as K,ao as Ke}from"./environments-BlxbT6aR.js";/*!
+import{W as Me,K as We,h as K,ao as Ke}from"./environments-DYU70px1.js";/*!
 fflate - fast JavaScript compression/decompression
 <https://101arrowz.github.io/fflate>
 Licensed under MIT. https://github.com/101arrowz/fflate/blob/master/LICENSE
