@@ -89,13 +89,13 @@ class Visit:
         """Whether anything makes the page scroll sideways."""
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
 
-    def shoot(self, name: str) -> None:
+    def shoot(self, name: str, *, whole: bool = True) -> None:
         """A picture of the state at both widths; nothing may stick out, and it must show something."""
         for width, height in SIZES.items():
             self.page.set_viewport_size({"width": width, "height": height})
             self.page.wait_for_timeout(600 if SCREENSHOTS else 150)  # the viewer draws at its new size
             assert not self.is_too_wide(), f"{name} scrolls sideways at {width} px"
-            shot = self.page.screenshot(full_page=True)
+            shot = self.page.screenshot(full_page=whole)
             assert colours(shot) > 20, f"{name} is blank at {width} px"
             if SCREENSHOTS:
                 folder = ROOT / SCREENSHOTS

@@ -207,6 +207,7 @@ def test_the_page_and_its_policy(embedded: Stack) -> None:
         plain = httpx.get(f"{api.url}/", headers={"Accept-Encoding": "identity"}, trust_env=False)
         assert plain.text == answer.text and "<script>" not in plain.text and " style=" not in plain.text
         assert api.client.get("/", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        assert "three.js" in api.client.get("/licences.txt").text
         problem(api.client.get("/assets/nothing.js"), 404, "NOT_FOUND")
         problem(api.client.get("/assets/..%2Findex.html"), 404, "NOT_FOUND")
         problem(api.client.post("/"), 405, "METHOD_NOT_ALLOWED")

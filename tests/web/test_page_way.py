@@ -63,6 +63,7 @@ def test_from_dropped_pictures_to_a_downloaded_zip(
         visit.shoot("result")
 
         if SCREENSHOTS:
+            visit.shoot("result_top", whole=False)
             page.emulate_media(color_scheme="dark")
             visit.shoot("result_dark")
             page.emulate_media(color_scheme="light")

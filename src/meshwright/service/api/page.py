@@ -100,3 +100,7 @@ def add_page(app: FastAPI) -> None:
     @app.api_route("/favicon.svg", methods=["GET", "HEAD"], include_in_schema=False)
     async def icon(request: Request) -> Response:
         return answer(request, "favicon.svg")
+
+    @app.api_route("/licences.txt", methods=["GET", "HEAD"], include_in_schema=False)
+    async def licences(request: Request) -> Response:
+        return answer(request, "licences.txt")
