@@ -262,6 +262,17 @@ def test_three_views_are_enough_where_that_is_said(six: Path, tmp_path: Path) ->
     assert document["mesh"]["watertight"]
     assert document["mean"]["psnr"] > 20
 
+    from typer.testing import CliRunner
+
+    from meshwright.cli.app import app
+
+    # Its own cameras say which views it is to be compared with.
+    words = ["evaluate", result.mesh_glb, "--views", tmp_path / "three", "--cameras", result.cameras, "--json"]
+    answer = CliRunner().invoke(app, [str(word) for word in words])
+    assert answer.exit_code == 0
+    scores = json.loads(answer.stdout.splitlines()[-1])["views"]
+    assert [view["name"] for view in scores["views"]] == ["front", "left", "top"]
+
 
 @pytest.mark.slow
 def test_a_zip_gives_the_same_as_its_folder(

@@ -14,6 +14,7 @@ from meshwright.cli.console import emit, err, guarded, out
 from meshwright.device import describe_device, pick_device
 from meshwright.errors import CameraError, OptionError
 from meshwright.transforms import find_image, read_cameras, write_cameras
+from meshwright.types import VIEW_NAMES
 
 if TYPE_CHECKING:
     from meshwright.quality import QualityReport
@@ -71,7 +72,7 @@ def _compare_views(mesh: Path, views: Path, cameras: Path | None, size: int, dev
         with tempfile.TemporaryDirectory(prefix="meshwright-evaluate-") as passing:
             pictures = read_inputs(_posed_folder(views, Path(passing)), InputConfig())
     else:
-        pictures = read_inputs(views, InputConfig(cameras=cameras))
+        pictures = read_inputs(views, InputConfig(cameras=cameras, views=None if cameras is None else _named(cameras)))
     if pictures.cameras is None:
         raise CameraError(
             f"{views.name!r} has no cameras.", hint="Give --cameras: the cameras.json that lies beside the mesh."
@@ -87,6 +88,14 @@ def _compare_views(mesh: Path, views: Path, cameras: Path | None, size: int, dev
         device_name=str(describe_device(picked)["name"]),
         warnings=pictures.warnings,
     )
+
+
+def _named(camera_file: Path) -> tuple[str, ...] | None:
+    """The views that a camera file has cameras for, where these are some but not all of the six."""
+    from meshwright.inputs.names import read_name
+
+    named = {view for file_path, _ in read_cameras(camera_file) for view in read_name(file_path).views}
+    return tuple(view for view in VIEW_NAMES if view in named) if 1 < len(named) < len(VIEW_NAMES) else None
 
 
 def _posed_folder(camera_file: Path, folder: Path) -> Path:
