@@ -49,12 +49,42 @@ _WORDS = MappingProxyType(
 )
 
 
+_EXAMPLE = {
+    "version": meshwright.__version__,
+    "models": [
+        {
+            "name": "reconviagen",
+            "title": "ReconViaGen",
+            "summary": _WORDS[ModelType.RECONVIAGEN].summary,
+            "runs": ["reconviagen"],
+            "ready": True,
+            "message": "",
+            "vram_gb": 0,
+            "relative_time": 1,
+            "seconds": {"standard": 41.2},
+        }
+    ],
+    "qualities": [{"name": "standard", "grid": 256, "texture_size": 2048, "preview_size": 768}],
+    "default_model": "reconviagen",
+    "default_quality": "standard",
+    "limits": {"max_file_bytes": 20_971_520, "max_total_bytes": 209_715_200, "max_pixels": 16_777_216},
+    "device": "NVIDIA H200",
+    "retention_s": None,
+}
+
+
 @router.get(
     "/options",
     operation_id="get_options",
     summary="What can be asked for",
     response_model=Offer,
-    responses={200: {"description": "Models, qualities, limits, and what they cost."}, **refusals()},
+    responses={
+        200: {
+            "description": "Models, qualities, limits, and what they cost.",
+            "content": {"application/json": {"example": _EXAMPLE}},
+        },
+        **refusals(),
+    },
 )
 async def get_options(caller: Reader, services: ServicesHere) -> Offer:
     """Models and whether what they need is installed, quality levels, limits of uploads, and measured times."""

@@ -40,7 +40,7 @@ _TYPES = {
     "txt": "text/plain; charset=utf-8",
 }
 
-_SMALL = 1000
+_SMALL = 400
 """Bytes that are not worth packing."""
 
 
