@@ -73,6 +73,8 @@ def test_server_killed_and_started_again_in_the_middle(browser: Any, slow_servic
         expect(lost).to_be_hidden(timeout=60_000)
         visit.wait_until("Done", 90)  # nobody has touched the page
         expect(visit.page.locator(".viewer-host[data-state=ready]")).to_be_visible(timeout=60_000)
+        broken = "images => images.filter((image) => image.complete && image.naturalWidth === 0).length"
+        assert visit.page.locator(".inputs img").evaluate_all(broken) == 0, "pictures come back too"
         events = [url for url in visit.requests if url.endswith("/events")]
         assert len(events) >= 2, "it came back by itself"
 

@@ -201,6 +201,13 @@ export function jobPage(id: string): Page {
     clear(inputs, h("h2", {}, "What was sent"), strip("views"), now.has_depth && h("h3", {}, "Depth renders"), now.has_depth && strip("depth"));
   }
 
+  /** Pictures that could not be had while the service was away. */
+  function drawAgain(): void {
+    for (const image of element.querySelectorAll("img")) {
+      if (image.complete && image.naturalWidth === 0) image.src = image.src.slice();
+    }
+  }
+
   function show(now: Job): void {
     if (job && now.revision < job.revision) return;
     const before = job?.status;
@@ -260,6 +267,7 @@ export function jobPage(id: string): Page {
     link.hidden = true;
     if (job && !hasEnded(job)) {
       stop = follow(id, show, (is) => {
+        if (is && !isThere) drawAgain();
         isThere = is;
         link.hidden = is;
       });

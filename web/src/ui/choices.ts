@@ -83,7 +83,7 @@ export function choices(
     const isGuess = offer.models.some((item) => item.seconds[quality] === undefined);
     basis.textContent = [
       isMeasured && "Times: what such jobs took here lately.",
-      isGuess && "Where none has run yet, the time is beside the quickest model's.",
+      isGuess && (isMeasured ? "Where none has run yet: beside the quickest model." : "Times are beside the quickest model's until jobs have run here."),
       offer.device && `Computed on ${offer.device}.`,
     ]
       .filter(Boolean)
