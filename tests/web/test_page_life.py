@@ -93,7 +93,7 @@ def test_two_people_at_once(browser: Any, slow_service: Running) -> None:
         two.wait_until("Done")
         one.page.get_by_role("link", name="Jobs").first.click()
         for job_id in ids:
-            expect(one.page.locator(f"[data-job={job_id}] .badge")).to_have_text("Done")
+            expect(one.page.locator(f"[data-job='{job_id}'] .badge")).to_have_text("Done")
 
 
 def test_a_key_is_asked_for_and_kept(browser: Any, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_jobs_are_listed_filtered_and_deleted(visit: Visit) -> None:
         ids.append(visit.start())
         visit.wait_until("Done")
     page.get_by_role("link", name="Jobs").first.click()
-    row = page.locator(f"[data-job={ids[0]}]")
+    row = page.locator(f"[data-job='{ids[0]}']")
     expect(row).to_contain_text("30.0 dB good")
     assert row.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert visit.accessibility() == []

@@ -77,6 +77,6 @@ def test_from_dropped_pictures_to_a_downloaded_zip(
             quality = json.load(io.BytesIO(archive.read(f"{last}/quality.json")))
             assert quality["mean"]["psnr"] > 25
         page.get_by_role("link", name="Jobs").first.click()
-        expect(page.locator(f"[data-job={job_id}]")).to_contain_text("good")
+        expect(page.locator(f"[data-job='{job_id}']")).to_contain_text("good")
         if SCREENSHOTS:
             visit.shoot("jobs")

@@ -54,7 +54,8 @@ export function jobPage(id: string): Page {
     // Not with every event: a button must not go away under the finger.
     const key = `${now.status}:${now.cancel_requested}:${now.expired}`;
     if (key === shownHead) return;
-    const isFocused = heading.contains(document.activeElement);
+    // The frame puts focus on the whole page while there is no heading yet.
+    const isFocused = heading.contains(document.activeElement) || document.activeElement?.id === "main";
     shownHead = key;
     const actions: (Node | null)[] = [];
     if (!hasEnded(now)) {
