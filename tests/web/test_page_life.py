@@ -20,8 +20,8 @@ from web_page import Visit, canvas_colours, example_files, visiting
 
 @pytest.fixture
 def slow_service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
-    """One that takes eight seconds for a job."""
-    with running(make_stack(request, "embedded", tmp_path), FAST_MODEL_STAGE_S="1.6") as found:
+    """One that takes six seconds for a job."""
+    with running(make_stack(request, "embedded", tmp_path), FAST_MODEL_STAGE_S="1.2") as found:
         yield found
 
 

@@ -184,6 +184,8 @@ def test_missing_weights_are_said(visit: Visit) -> None:
 
 
 def test_with_the_keyboard_alone(visit: Visit) -> None:
+    # From here on choosers are caught; asked for only when the key is pressed, the browser may be quicker.
+    visit.page.on("filechooser", lambda _: None)
     visit.go()
     visit.fill(example_files())
     page = visit.page
