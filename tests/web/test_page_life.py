@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from service_running import Running, running
 from service_stack import make_stack
-from web_page import Visit, canvas_colours, example_files, visiting
+from web_page import SCREENSHOTS, Visit, canvas_colours, example_files, visiting
 
 
 @pytest.fixture
@@ -65,6 +65,8 @@ def test_server_killed_and_started_again_in_the_middle(browser: Any, slow_servic
         visit.fill(example_files())
         visit.start()
         visit.wait_until("Working")
+        if SCREENSHOTS:  # with its pictures drawn it looks better; without, they must come back
+            visit.page.locator(".inputs img").evaluate_all("all => Promise.all(all.map((image) => image.decode()))")
         slow_service.stop(signal.SIGKILL)
         lost = visit.page.get_by_text("The connection is lost.")
         expect(lost).to_be_visible()
