@@ -383,7 +383,7 @@ def _start(name: str, evidence: Evidence, device: str, monitor: Monitor) -> Prop
     model = get_model(name, device=device, recipe=run_model)
     try:
         model.load_weights()
-        return model.propose(evidence, monitor)
+        return model.propose(replace(evidence, delivered=False), monitor)
     finally:
         model.cleanup()
 

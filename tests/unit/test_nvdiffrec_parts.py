@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from meshwright.errors import OptionError
-from meshwright.models.nvdiffrec.config import RefineConfig
-from meshwright.models.nvdiffrec.descent import UniformAdam
-from meshwright.models.nvdiffrec.lattice import FOLD_FREE, apply, lattice_around, on_device
-from meshwright.models.nvdiffrec.poses import PoseCorrections
-from meshwright.models.nvdiffrec.targets import shrunk, targets_of
+from meshwright.models.refinement.config import RefineConfig
+from meshwright.models.refinement.descent import UniformAdam
+from meshwright.models.refinement.lattice import FOLD_FREE, apply, lattice_around, on_device
+from meshwright.models.refinement.poses import PoseCorrections
+from meshwright.models.refinement.targets import shrunk, targets_of
 from scenes import Ellipsoid, six, views_of
 
 POINTS = np.random.default_rng(0).uniform(-0.5, 0.5, (200, 3)) * [1.0, 0.4, 0.7]

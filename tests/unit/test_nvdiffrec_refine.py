@@ -15,8 +15,8 @@ from meshwright.checkpoint import Checkpoints
 from meshwright.errors import Cancelled
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
-from meshwright.models.nvdiffrec.config import Level, RefineConfig
-from meshwright.models.nvdiffrec.refine import Refinement, refine
+from meshwright.models.refinement.config import Level, RefineConfig
+from meshwright.models.refinement.refine import Refinement, refine
 from meshwright.rendering import rasterize_mesh
 from meshwright.running import Steps
 from meshwright.types import Camera, Mesh, SilentMonitor, TexturedMesh, View, ViewSet

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from safetensors.numpy import save_file
 
 from meshwright.errors import InputError, WeightsNotInstalledError
@@ -138,11 +140,27 @@ def test_nothing_inside_all_outlines_is_an_error(checkpoint: Checkpoint) -> None
         prior_shape((odd, *views[1:]), cameras, checkpoint, SilentMonitor(), "cpu", PriorConfig(grid=64))
 
 
-def test_depth_that_decided_stands() -> None:
+def decided(mesh: Mesh, **changes: object) -> Evidence:
     views, cameras = scene()
+    found = Evidence(views=ViewSet(views=views), cameras=cameras, shape=mesh, device="cpu", doubt=0.002)
+    return replace(found, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changes", [{"effort": "draft"}, {"delivered": False}])
+def test_depth_that_decided_stands(changes: dict[str, object]) -> None:
     mesh = Mesh(vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], np.int32))
-    evidence = Evidence(views=ViewSet(views=views), cameras=cameras, shape=mesh, device="cpu", doubt=0.002)
-    proposal = get_model("reconviagen").propose(evidence, SilentMonitor())
+    proposal = get_model("reconviagen").propose(decided(mesh, **changes), SilentMonitor())
     assert proposal.mesh is mesh
     assert proposal.report["checkpoint"] == "mini"
-    assert "depth decides" in str(proposal.report["refinement"])
+    assert proposal.report["refinement"] == "none"
+    assert "depth decides" in str(proposal.report["proposal"])
+
+
+def test_what_is_delivered_is_brought_onto_the_pictures() -> None:
+    ball = trimesh.creation.icosphere(4, RADIUS)
+    shift = np.array([0.03, 0.0, 0.0]) * RADIUS
+    mesh = Mesh(vertices=(ball.vertices + MIDDLE + shift).astype(np.float32), faces=ball.faces.astype(np.int32))
+    proposal = get_model("reconviagen").propose(decided(mesh, doubt=0.009, free_cameras=False), SilentMonitor())
+    assert proposal.report["refinement"] == "shape and texture"
+    assert fitted(proposal.mesh)[0] < 0.5 * fitted(mesh)[0]
+    assert np.array_equal(proposal.mesh.faces, mesh.faces)

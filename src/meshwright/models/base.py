@@ -46,6 +46,7 @@ class Evidence:
         doubt: How far the shape may be wrong, as a share of its longest side.
         free_cameras: Whether cameras were fitted, and so may be fitted better; given ones stay.
         memory: For models that take long; None where nothing is kept.
+        delivered: Whether what is proposed is what the user gets; else another model begins with it.
     """
 
     views: ViewSet
@@ -56,6 +57,7 @@ class Evidence:
     doubt: float = 0.01
     free_cameras: bool = True
     memory: Memory | None = None
+    delivered: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,73 +1,16 @@
-"""How the refinement goes about it."""
+"""How much refinement each quality gets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from meshwright.models.refinement.config import COARSE, FINE, MIDDLE, Level, RefineConfig
 
-from meshwright.errors import OptionError
-
-__all__ = ["EFFORTS", "Level", "RefineConfig"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """One round of the optimisation, from coarse to fine."""
-
-    pixels: int
-    """Long side of the pictures compared."""
-    cell: float
-    """Cells of the deformation lattice, as a share of the object's longest side."""
-    steps: int
-    move: float
-    """Longest step of a control point at first, as a share of the longest side."""
-    turn: float
-    """The same for the cameras' corrections: radians, half picture widths, logarithms of scale."""
-
-
-_COARSE = Level(pixels=256, cell=0.12, steps=40, move=0.002, turn=0.0015)
-_MIDDLE = Level(pixels=512, cell=0.06, steps=40, move=0.0012, turn=0.0006)
-_FINE = Level(pixels=512, cell=0.035, steps=40, move=0.001, turn=0.0004)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefineConfig:
-    """What is optimised, and what holds it back."""
-
-    levels: tuple[Level, ...] = (_COARSE, _MIDDLE, _FINE)
-    faces: int = 30_000
-    """Of the light mesh that the deformation is fitted through."""
-    texture_size: int = 1024
-    """Of the texture that is fitted along and thrown away."""
-    texture_rate: float = 0.01
-    mask_weight: float = 2.0
-    """Of the squared error of the outlines against that of the colours."""
-    bending_weight: float = 2e-5
-    """Of uneven deformations, per squared cell."""
-    anchor_weight: float = 2e-4
-    """Of moving surface by as much as it may be wrong."""
-    camera_weight: float = 0.02
-    """Of moving cameras."""
-    views_at_once: int = 8
-    """With more views each step looks at so many of them in turn."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        faults = [
-            f"{name}={getattr(self, name)} (use 0 or more)"
-            for name in ("texture_rate", "mask_weight", "bending_weight", "anchor_weight", "camera_weight")
-            if not getattr(self, name) >= 0
-        ]
-        if not self.levels:
-            faults.append("levels is empty (use at least one)")
-        if faults:
-            raise OptionError("Refinement options out of range: " + "; ".join(faults) + ".")
-
+__all__ = ["EFFORTS"]
 
 EFFORTS = {
-    "draft": RefineConfig(levels=(_COARSE,), faces=15_000),
+    "draft": RefineConfig(levels=(COARSE,), faces=15_000),
     "standard": RefineConfig(),
     "high": RefineConfig(
-        levels=(_COARSE, _MIDDLE, _FINE, Level(pixels=768, cell=0.025, steps=60, move=0.0006, turn=0.0003)),
+        levels=(COARSE, MIDDLE, FINE, Level(pixels=768, cell=0.025, steps=60, move=0.0006, turn=0.0003)),
         faces=50_000,
         texture_size=2048,
     ),

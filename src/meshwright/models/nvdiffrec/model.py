@@ -25,38 +25,13 @@ class NvdiffrecModel(BaseReconstructionModel):
 
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """The first shape, refined, and the cameras that go with it."""
-        # Here, not above: models are listed without torch and Warp being loaded.
-        from meshwright.geometry import AtlasConfig, simplify, unwrap
-        from meshwright.models.nvdiffrec.refine import refine
-        from meshwright.texture import TextureConfig, bake_texture
-
-        monitor.report(0, "Preparing the refinement")
         if all(view.mask_source is MaskSource.NONE for view in evidence.views.views):
             return Proposal(
                 mesh=evidence.shape,
                 report={"refinement": "none"},
                 warnings=("Nothing was refined: the views show no object that renders could be compared with.",),
             )
-        config = EFFORTS[evidence.effort]
-        views, cameras, device = evidence.views.views, evidence.cameras, evidence.device
-        light = simplify(evidence.shape, config.faces)
-        atlas = unwrap(light, AtlasConfig(texture_size=config.texture_size), monitor)
-        painted = bake_texture(light, atlas, views, cameras, TextureConfig(size=config.texture_size), monitor, device)
-        found = refine(
-            painted,
-            evidence.shape.vertices,
-            views,
-            cameras,
-            doubt=evidence.doubt,
-            free_cameras=evidence.free_cameras,
-            config=config,
-            monitor=monitor,
-            device=device,
-            memory=evidence.memory,
-        )
-        return Proposal(
-            mesh=found.moved(evidence.shape),
-            cameras=found.cameras if evidence.free_cameras else None,
-            report={"refinement": "shape, cameras and texture" if evidence.free_cameras else "shape and texture"}
-            | found.report,
-        )
+        # Here, not above: models are listed without torch and Warp being loaded.
+        from meshwright.models.refinement.proposal import refined
+
+        return refined(evidence, EFFORTS[evidence.effort], monitor)

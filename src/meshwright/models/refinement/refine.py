@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from meshwright.models.base import Memory
-from meshwright.models.nvdiffrec.config import Level, RefineConfig
-from meshwright.models.nvdiffrec.descent import UniformAdam
-from meshwright.models.nvdiffrec.diary import Diary
-from meshwright.models.nvdiffrec.lattice import FOLD_FREE, Lattice, apply, lattice_around, on_device
-from meshwright.models.nvdiffrec.poses import PoseCorrections
-from meshwright.models.nvdiffrec.targets import shrunk, targets_of
+from meshwright.models.refinement.config import Level, RefineConfig
+from meshwright.models.refinement.descent import UniformAdam
+from meshwright.models.refinement.diary import Diary
+from meshwright.models.refinement.lattice import FOLD_FREE, Lattice, apply, lattice_around, on_device
+from meshwright.models.refinement.poses import PoseCorrections
+from meshwright.models.refinement.targets import shrunk, targets_of
 from meshwright.rendering import ops
 from meshwright.types import Array, Camera, Mesh, Monitor, TexturedMesh, View
 
