@@ -18,6 +18,7 @@ from meshwright import pipeline
 from meshwright.cameras import CameraSolution
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
 from meshwright.geometry import ShapeResult
+from meshwright.models import Evidence
 from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
@@ -419,8 +420,9 @@ def test_the_model_started_from_is_loaded_and_let_go(monkeypatch: pytest.MonkeyP
         def load_weights(self) -> None:
             calls.append("load")
 
-        def propose(self, evidence: object, monitor: object) -> str:
+        def propose(self, evidence: Evidence, monitor: object) -> str:
             calls.append("propose")
+            assert not evidence.delivered
             if fails:
                 raise OptionError("no")
             return "a proposal"
@@ -430,5 +432,7 @@ def test_the_model_started_from_is_loaded_and_let_go(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(pipeline, "get_model", lambda *_, **__: First())
     with pytest.raises(OptionError) if fails else contextlib.nullcontext():
-        assert pipeline._start("first", None, "cpu", SilentMonitor()) == "a proposal"  # type: ignore[arg-type]
+        shape = Mesh(vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], np.int32))
+        nothing = Evidence(views=ViewSet(views=()), cameras=(), shape=shape, device="cpu")
+        assert pipeline._start("first", nothing, "cpu", SilentMonitor()) == "a proposal"
     assert calls == ["load", "propose", "cleanup"]
