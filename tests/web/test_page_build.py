@@ -38,7 +38,7 @@ def test_the_built_files_are_those_of_a_fresh_build(tmp_path: Path) -> None:
 def test_the_lock_names_no_registry() -> None:
     lock = json.loads((WEB / "package-lock.json").read_text())
     assert [name for name, entry in lock["packages"].items() if "resolved" in entry] == []
-    # Packages of other systems are named, or `npm ci` refuses the lock; where they could not be had, without their sums.
+    # Packages of other systems are named, or `npm ci` refuses the lock; some without their sums.
     assert all("integrity" in entry or entry.get("optional") for name, entry in lock["packages"].items() if name)
 
 
