@@ -171,7 +171,8 @@ class Result:
 def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tuple[Stage, ...]:
     """The stages of a run with this model, in order; shares are seconds at `standard` on two CPU cores."""
     first = model.starts_from
-    start = [Stage(name="start", title=f"Starting from {first}", share=AVAILABLE_MODELS[first].share)] if first else []
+    share = AVAILABLE_MODELS[first].start_share if first else 0.0
+    start = [Stage(name="start", title=f"Starting from {first}", share=share)] if first else []
     return (
         Stage(name="read", title="Reading the views", share=5),
         Stage(name="cameras", title="Finding the cameras", share=4),

@@ -131,6 +131,8 @@ class BaseReconstructionModel(ABC):
     """The model whose proposal is the first shape of this one; None where that is the hull with depth fused into it."""
     share: ClassVar[float] = 0.0
     """How long `propose` takes beside the other stages (those add up to 100); 0 where it is immediate."""
+    start_share: ClassVar[float] = 0.0
+    """The same where another model begins with what is proposed."""
 
     def __init__(
         self,

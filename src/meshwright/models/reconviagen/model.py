@@ -42,6 +42,7 @@ class ReconviagenModel(BaseReconstructionModel):
 
     model_name: ClassVar[str] = "reconviagen"
     share: ClassVar[float] = 30.0
+    start_share: ClassVar[float] = 16.0
     checkpoint_path: ClassVar[Path] = packaged()
 
     _checkpoint: Checkpoint | None = None

@@ -142,7 +142,7 @@ def _weight(model: ModelType) -> float:
     total = 0.0
     for name in models_of(model):
         kind = AVAILABLE_MODELS[name]
-        first = AVAILABLE_MODELS[kind.starts_from].share if kind.starts_from else 0.0
+        first = AVAILABLE_MODELS[kind.starts_from].start_share if kind.starts_from else 0.0
         total += 100 + kind.share + first
     return total
 
