@@ -1,0 +1,1 @@
+"""The networks, one idea a file; their state dicts have the keys of the published checkpoints."""
