@@ -5,6 +5,7 @@
     python benchmarks/objects.py DATA --out build/objects --only spot,bob --modes none,depth_linear8 --cases plain
     python benchmarks/objects.py DATA --out build/objects --modes none --cases plain --model reconviagen
     python benchmarks/objects.py DATA --out build/fewer --modes four,three --cases plain --model hull,reconviagen
+    python benchmarks/objects.py DATA --out build/starts --modes none --cases plain --model nvdiffrec,nvdiffrec@hull
 
 DATA holds one folder per object in the layout of `meshwright synth` (views/, depth_*/, transforms_test.json,
 gt_mesh.ply). Each run gets a folder with nothing but six views and one kind of depth (none, depth_...), or with fewer
@@ -15,6 +16,8 @@ views and no depth: `four` are front, back, left and right, `three` are front, l
     swapped         left and right exchanged
     mirror:VIEW     that view flipped left to right
     A+B             both, such as disturbed+mirror:top
+
+`nvdiffrec@hull` is nvdiffrec started from the carved shape instead of from what the model reconviagen proposes.
 
 Rows go to OUT/rows.jsonl as they are ready, and a second call goes on where the first one stopped; OUT/table.md is
 written from all rows asked for.
@@ -32,8 +35,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -55,6 +59,8 @@ MODES = ("none", "depth_metric", "depth_linear8", "depth_norm")
 CASES = ("plain", "disturbed", "swapped", "mirror:front", "mirror:left", "mirror:top")
 METRIC_UNIT = 0.0001
 """Length of one code of `depth_metric`; a user with metric renders knows it and says so."""
+CARVED = "@hull"
+"""Behind a model's name: it begins with the carved shape, whatever it begins with otherwise."""
 STILL = {"scale": 0.0, "offset": 0.0, "depth_scale": 0.0, "depth_shift": 0.0}
 
 
@@ -138,6 +144,8 @@ def measure(task: Task) -> dict[str, object]:
     row: dict[str, object] = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(task).items()}
     row["key"] = task.key
     options: dict[str, Any] = {"model": task.model, "quality": task.quality, "device": task.device}
+    if task.model.endswith(CARVED):
+        options["model"] = task.model.removesuffix(CARVED)
     if task.mode == "depth_metric" and task.state_unit:
         options |= {"depth_kind": "metric", "depth_unit": METRIC_UNIT}
     if task.views != VIEW_NAMES:
@@ -147,7 +155,8 @@ def measure(task: Task) -> dict[str, object]:
         given = assemble(task, folder)
         begun = time.perf_counter()
         try:
-            result = meshwright.reconstruct(given, folder / "out", **options)
+            with beginning(task.model):
+                result = meshwright.reconstruct(given, folder / "out", **options)
         except meshwright.MeshwrightError as error:
             return row | {"error": f"{type(error).__name__}: {error}"}
         row["seconds"] = round(time.perf_counter() - begun, 1)
@@ -160,6 +169,19 @@ def measure(task: Task) -> dict[str, object]:
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(folder / "out", target)
     return row
+
+
+@contextmanager
+def beginning(model: str) -> Iterator[None]:
+    """Within, a model named with `CARVED` begins with the carved shape; others as they always do."""
+    kind = meshwright.AVAILABLE_MODELS[model.removesuffix(CARVED)]
+    usual = kind.starts_from
+    if model.endswith(CARVED):
+        kind.starts_from = None
+    try:
+        yield
+    finally:
+        kind.starts_from = usual
 
 
 def judged(quality_json: Path, task: Task) -> dict[str, object]:

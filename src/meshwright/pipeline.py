@@ -56,6 +56,7 @@ from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
     Array,
     Camera,
+    ColouredMesh,
     DepthKind,
     DepthMap,
     MaskSource,
@@ -319,7 +320,16 @@ def _recipe(
     textured = run.keep(
         "texture",
         TexturedMesh,
-        lambda m: bake_texture(mesh, atlas, solution.views.views, solution.cameras, texture_config, m, device),
+        lambda m: bake_texture(
+            mesh,
+            atlas,
+            solution.views.views,
+            solution.cameras,
+            texture_config,
+            m,
+            device,
+            unseen=_coloured(proposal, first),
+        ),
         texture_config,
     )
 
@@ -377,6 +387,14 @@ def _recipe(
 
     run.do("report", write)
     return quality
+
+
+def _coloured(*proposals: Proposal | None) -> ColouredMesh | None:
+    """The first of them that believes in colours."""
+    for proposal in proposals:
+        if proposal is not None and proposal.colours is not None:
+            return ColouredMesh(mesh=proposal.mesh, colors_srgb=proposal.colours)
+    return None
 
 
 def _start(name: str, evidence: Evidence, device: str, monitor: Monitor) -> Proposal:

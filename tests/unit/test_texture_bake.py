@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import trimesh
 
+from meshwright.colour import linear_to_srgb
 from meshwright.errors import Cancelled, OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas, AtlasConfig, unwrap
 from meshwright.rendering import rasterize_mesh, render_textured
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.texture.surface import build_graph
 from meshwright.texture.texels import Texels, find_texels
-from meshwright.types import Array, Camera, MaskSource, Mesh, SilentMonitor, TexturedMesh, View
+from meshwright.types import Array, Camera, ColouredMesh, MaskSource, Mesh, SilentMonitor, TexturedMesh, View
 
 SIZE = 256
 FAST = TextureConfig(size=SIZE)
@@ -207,6 +208,27 @@ def test_unseen_sides_go_on_like_the_seen_ones() -> None:
     assert textured.seen is not None
     # At this distance a fifth of the way is lost to the horizon, and grazing looks and silhouettes do not count.
     assert 0.25 < textured.seen.sum() / texels.inside.sum() < 0.42
+
+
+def test_what_no_view_sees_takes_the_colours_that_are_believed() -> None:
+    """Only the front is photographed; the model believes in the right stripes, three fifths as bright, behind."""
+    mesh = ball()
+    front = [CAMERAS[0]]
+    views = paint(mesh, front)
+    atlas, texels = laid_out(mesh)
+    other = ball(subdivisions=5)
+    dim = linear_to_srgb((0.6 * stripes(other.vertices)).astype(np.float32))
+    believed = ColouredMesh(mesh=other, colors_srgb=np.rint(255 * dim).astype(np.uint8))
+    textured = bake_texture(mesh, atlas, views, front, FAST, unseen=believed)
+    plain = bake_texture(mesh, atlas, views, front, FAST)
+    truth = stripes(places(mesh, texels))
+    behind = places(mesh, texels)[:, 2] < -0.05
+    assert psnr(baked_colours(textured, texels)[behind], truth[behind]) > 28
+    assert psnr(baked_colours(plain, texels)[behind], truth[behind]) < 20
+    assert textured.seen is not None
+    seen = textured.seen.reshape(-1)[texels.index[texels.inside]]
+    np.testing.assert_allclose(baked_colours(textured, texels)[seen], baked_colours(plain, texels)[seen], atol=0.05)
+    assert not seen[behind].any()
 
 
 @pytest.mark.parametrize(("average", "contrast"), [(0.0, 0.85), (0.6, 0.7)])

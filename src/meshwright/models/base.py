@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypedDict
 
 from meshwright.device import cleanup_gpu_memory
 from meshwright.errors import Cancelled, MeshwrightError
-from meshwright.types import Camera, Mesh, Monitor, SilentMonitor, ViewSet
+from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, ViewSet
 
 __all__ = ["BaseReconstructionModel", "Evidence", "InferenceResult", "Memory", "ModelOutput", "Proposal", "Recipe"]
 
@@ -70,11 +70,14 @@ class Proposal:
         report: What `quality.json` should say of the model's own work, JSON-able.
         warnings: Plain sentences for the user.
         doubt: How far the mesh may be wrong, as a share of its longest side; None if as far as the first shape.
+        colours: What the model believes each vertex looks like, sRGB uint8 [N, 3], for what no view sees; None where it
+            believes nothing.
     """
 
     mesh: Mesh
     cameras: tuple[Camera, ...] | None = None
     doubt: float | None = None
+    colours: Array | None = None
     report: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

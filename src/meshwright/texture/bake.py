@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
-from meshwright.colour import linear_to_srgb
+from meshwright.colour import linear_to_srgb, srgb_to_linear
 from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas
@@ -23,7 +24,7 @@ from meshwright.texture.sight import JudgedView, brightened, judge_view, see_poi
 from meshwright.texture.solve import render_matrix, solve_texture
 from meshwright.texture.surface import build_graph
 from meshwright.texture.texels import find_texels
-from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, View
+from meshwright.types import Array, Camera, ColouredMesh, Mesh, Monitor, SilentMonitor, TexturedMesh, View
 
 __all__ = ["TextureConfig", "bake_texture"]
 
@@ -83,6 +84,8 @@ def bake_texture(
     config: TextureConfig | None = None,
     monitor: Monitor | None = None,
     device: str = "cpu",
+    *,
+    unseen: ColouredMesh | None = None,
 ) -> TexturedMesh:
     """Project the views onto the mesh and blend them in its texture.
 
@@ -94,6 +97,8 @@ def bake_texture(
         config: How to blend.
         monitor: Asked between steps whether to stop.
         device: "cpu" or a CUDA device.
+        unseen: About the same surface with colours of its own, for what no view sees; None: such places take the
+            colours of those next to them.
     Raises:
         ShapeError: Views and cameras do not match, or mesh and atlas.
         Cancelled: The monitor wants to stop.
@@ -126,7 +131,8 @@ def bake_texture(
         judged = tuple(brightened(view, gain, device=device) for view, gain in zip(judged, gains, strict=True))
     share = averaged(choose_views(graph, rating, shown, config.change), rating, config.average)
     monitor.check()
-    base = blend_base(graph, rating, share, shown, coarse, config.coarse)
+    believed = None if unseen is None else colours_at(unseen, graph.mesh.vertices)
+    base = blend_base(graph, rating, share, shown, coarse, config.coarse, believed)
     monitor.check()
 
     loader = TexelLoader(texels, graph, share, device=device)
@@ -151,6 +157,16 @@ def bake_texture(
         base_color_srgb=fill_picture(texels, np.rint(found * 255).astype(np.uint8)),
         seen=seen_picture(texels, strength > 0.0),
     )
+
+
+def colours_at(coloured: ColouredMesh, points: Array) -> Array:
+    """Linear colours of the vertices nearest to points [G, 3]: the mean of three, by closeness; float32 [G, 3]."""
+    colours = srgb_to_linear(coloured.colors_srgb.astype(np.float32) / 255.0)
+    far, nearest = cKDTree(coloured.mesh.vertices).query(points, k=min(3, len(colours)))
+    far, nearest = far.reshape(len(points), -1), nearest.reshape(len(points), -1)
+    weight = 1.0 / (far + 1e-9)
+    weight /= weight.sum(1, keepdims=True)
+    return np.einsum("gk,gkc->gc", weight, colours[nearest]).astype(np.float32)
 
 
 def averaged(share: Array, rating: Array, amount: float) -> Array:
