@@ -1,0 +1,74 @@
+"""Where and when: sines and cosines of times and of grid positions.
+
+Letters: B batch elements, N positions, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from meshwright.errors import ShapeError
+
+__all__ = ["TimestepEmbedder", "grid_positions", "position_embedding", "time_frequencies"]
+
+_PERIOD = 10000.0
+_TIME_CHANNELS = 256
+
+
+def time_frequencies(t: Tensor, channels: int = _TIME_CHANNELS) -> Tensor:
+    """Cosines, then sines, of a time at geometrically falling frequencies.
+
+    Args:
+        t: Times as the networks count them, 0 to 1000, float32 [B].
+        channels: Even number of outputs.
+    Returns:
+        float32 [B, channels].
+    """
+    half = channels // 2
+    # On the CPU in float32 wherever `t` lies: times reach 1000, so one rounding of a frequency done otherwise is seen.
+    steps = torch.arange(half, dtype=torch.float32, device="cpu")
+    frequencies = torch.exp(-math.log(_PERIOD) * steps / half).to(t.device)
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimestepEmbedder(nn.Module):
+    """A time [B] as features, float32 [B, channels]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(_TIME_CHANNELS, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+    def forward(self, t: Tensor) -> Tensor:
+        first: Tensor = self.mlp[0].weight
+        embedded: Tensor = self.mlp(time_frequencies(t).to(first.dtype))
+        return embedded
+
+
+def position_embedding(positions: Tensor, channels: int) -> Tensor:
+    """Sines, then cosines, of each coordinate in turn; what `channels` has beyond a multiple of six is zero.
+
+    Args:
+        positions: Integer or floating [N, 3].
+        channels: Six or more.
+    Returns:
+        float32 [N, channels].
+    """
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ShapeError(f"Positions are {tuple(positions.shape)}.", hint="Pass [N, 3].")
+    count = channels // 6
+    # On the CPU for the same reason as in `time_frequencies`.
+    steps = torch.arange(count, dtype=torch.float32, device="cpu") / count
+    frequencies = (1.0 / _PERIOD**steps).to(positions.device)
+    angles = positions.float()[:, :, None] * frequencies
+    waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return torch.nn.functional.pad(waves, (0, channels - waves.shape[1]))
+
+
+def grid_positions(side: int, device: torch.device | str = "cpu") -> Tensor:
+    """All positions of a cubic grid, the last coordinate running fastest, int64 [side**3, 3]."""
+    axis = torch.arange(side, device=device)
+    return torch.cartesian_prod(axis, axis, axis)
