@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from skimage import measure
 
@@ -28,8 +27,9 @@ __all__ = ["Poses", "TangentPlanes", "corner_points", "search", "tangent_planes"
 
 _DIRECTIONS = 16
 """Tangents per outline."""
-_CRUMB = 0.02
-"""Parts of a mask smaller than this share of its largest part do not stretch the outline."""
+_SLACK = 0.04
+"""A generated object touches the planes only about: poses that miss them by this share of its radius more than the
+best one are worth a render."""
 _FEWEST = 8
 """Planes that it takes to find seven numbers."""
 
@@ -105,19 +105,14 @@ def tangent_planes(masks: Sequence[Array], cameras: Sequence[Camera]) -> Tangent
 
 
 def _outline(mask: Array) -> Array:
-    """Points (x, y) in pixels where a soft mask crosses 0.5, crumbs left out, float64 [N, 2]."""
-    label, count = ndimage.label(mask >= 0.5)
-    if count == 0:
+    """Points (x, y) in pixels where a soft mask crosses 0.5, float64 [N, 2]."""
+    if not (mask >= 0.5).any():
         return np.zeros((0, 2))
-    sizes = np.bincount(label.ravel())[1:]
-    if count > 1:
-        small = np.flatnonzero(sizes < _CRUMB * sizes.max()) + 1
-        mask = np.where(ndimage.binary_dilation(np.isin(label, small)), 0.0, mask)
     lines = measure.find_contours(np.pad(mask, 1), 0.5)
     return np.concatenate(lines)[:, ::-1] - 0.5  # minus the padding, plus half a pixel
 
 
-def corner_points(vertices: Array, directions: int = 1500) -> Array:
+def corner_points(vertices: Array, directions: int = 600) -> Array:
     """The vertices that can touch a plane: corners of the convex hull, of `directions` evenly spread ones at most."""
     vertices = np.unique(np.asarray(vertices, np.float64), axis=0) if len(vertices) < 5000 else vertices
     place = np.arange(directions) + 0.5
@@ -135,7 +130,7 @@ def corner_points(vertices: Array, directions: int = 1500) -> Array:
     return np.asarray(vertices[np.unique(best)], np.float64)
 
 
-def search(points: Array, planes: TangentPlanes, *, rotations: int, kept: int, size: float) -> Poses:
+def search(points: Array, planes: TangentPlanes, *, rotations: int, kept: int) -> Poses:
     """Poses that let the mesh touch the planes, each better than all around it, the best first.
 
     Args:
@@ -143,14 +138,14 @@ def search(points: Array, planes: TangentPlanes, *, rotations: int, kept: int, s
         planes: At least `planes.enough`.
         rotations: How many rotations are tried.
         kept: How many of them are made exact.
-        size: Size of the object in world units: misfits are judged by it.
     """
     grid = spread_rotations(rotations)
     scores = np.concatenate([_judge(part, points, planes) for part in np.array_split(grid, max(1, rotations // 250))])
     best = np.argsort(scores, kind="stable")[:kept]
     poses = _polished(grid[best], points, planes)
     poses = poses.chosen(np.argsort(poses.misfit, kind="stable"))
-    return distinct(poses.chosen(np.flatnonzero(poses.misfit <= 3 * poses.misfit[0] + 0.02 * size)))
+    reach = np.linalg.norm(points, axis=1).max()
+    return distinct(poses.chosen(np.flatnonzero(poses.misfit <= 3 * poses.misfit[0] + _SLACK * reach * poses.scale[0])))
 
 
 def distinct(poses: Poses, apart: float = 4.0) -> Poses:
