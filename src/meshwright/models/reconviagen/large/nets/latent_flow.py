@@ -164,7 +164,7 @@ class LatentFlow(nn.Module):
 
 
 class _ResBlock(nn.Module):
-    """Two convolutions with the time between them, added to what came in; on a grid twice as coarse or as fine first."""
+    """Two convolutions with the time between them, added to what came in; on a coarser or finer grid, if asked."""
 
     def __init__(
         self, channels: int, out_channels: int, time_channels: int, *, down: bool = False, up: bool = False
