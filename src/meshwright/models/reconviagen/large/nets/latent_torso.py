@@ -76,7 +76,8 @@ class LatentTorso(nn.Module):
         model_channels: C.
         latent_channels: Channels that come in.
         num_blocks: How many blocks there are.
-        num_heads: A divisor of C.
+        num_heads: A divisor of C; or leave it out and give `num_head_channels`.
+        num_head_channels: Channels of a head.
         mlp_ratio: Width of the feed-forwards in C.
         attn_mode: `swin` (shifted windows) or `full` (everything attends to everything).
         window_size: Edge of a window, voxels.
@@ -93,7 +94,8 @@ class LatentTorso(nn.Module):
         model_channels: int,
         latent_channels: int,
         num_blocks: int,
-        num_heads: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
         mlp_ratio: float = 4.0,
         attn_mode: str = "swin",
         window_size: int = 8,
@@ -108,14 +110,19 @@ class LatentTorso(nn.Module):
         self.resolution = resolution
         self.model_channels = model_channels
         self.use_fp16 = use_fp16
+        heads = num_heads or model_channels // num_head_channels
         window = window_size if attn_mode == "swin" else None
         self.input_layer = nn.Linear(latent_channels, model_channels)
         self.blocks = nn.ModuleList(
-            _Block(model_channels, num_heads, mlp_ratio, window, window_size // 2 * (number % 2))
+            _Block(model_channels, heads, mlp_ratio, window, window_size // 2 * (number % 2))
             for number in range(num_blocks)
         )
         if use_fp16:
             cast_matrices(self.blocks, torch.float16)
+
+    def cast_torso(self, dtype: torch.dtype) -> None:
+        """Changes what all blocks compute in; what comes before and after them stays as it is."""
+        cast_matrices(self.blocks, dtype)
 
     def torso(self, x: SparseTensor) -> SparseTensor:
         """Latent [N, latent_channels] -> features [N, C] in the dtype of the blocks."""

@@ -53,7 +53,7 @@ class SubdivideBlock(nn.Module):
         first = cast(SparseConv3d, self.out_layers["0"]).conv
         h = convolve_subdivided(_silu(self.act_layers["0"](x)), fine, first.weight, first.bias)
         h = self.out_layers["3"](_silu(self.out_layers["1"](h)))
-        families = h.feats.reshape(len(x), 8, -1) + self.skip_connection(x).feats[:, None]
+        families = h.feats.unflatten(0, (-1, 8)) + self.skip_connection(x).feats[:, None]
         return h.replace(families.flatten(0, 1))
 
 
@@ -72,7 +72,8 @@ class LatentMeshDecoder(LatentTorso):
         model_channels: int,
         latent_channels: int,
         num_blocks: int,
-        num_heads: int,
+        num_heads: int | None = None,
+        num_head_channels: int = 64,
         mlp_ratio: float = 4.0,
         attn_mode: str = "swin",
         window_size: int = 8,
@@ -86,6 +87,7 @@ class LatentMeshDecoder(LatentTorso):
             latent_channels=latent_channels,
             num_blocks=num_blocks,
             num_heads=num_heads,
+            num_head_channels=num_head_channels,
             mlp_ratio=mlp_ratio,
             attn_mode=attn_mode,
             window_size=window_size,
@@ -111,6 +113,10 @@ class LatentMeshDecoder(LatentTorso):
     def cube_resolution(self) -> int:
         """Cubes along an edge of the grid that the result lies on."""
         return 4 * self.resolution
+
+    def cast_torso(self, dtype: torch.dtype) -> None:
+        super().cast_torso(dtype)
+        cast_matrices(self.upsample, dtype)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Latent [N, latent_channels] -> cubes [64 N, 101], the 64 of a voxel together."""

@@ -23,8 +23,9 @@ Spans = tuple[tuple[int, int], ...]
 PADDING = 0.75
 """Windows shorter than this share of the longest of their group go to the next group."""
 
-GROUP_TOKENS = 2**16
-"""Padded tokens of a group at most, which bounds the memory of one call."""
+GROUP_TOKENS = 2**15
+"""Padded tokens of a group at most, which bounds the memory of one call, and how many windows it has: kernels have a
+limit there."""
 
 
 def attend_within(q: Tensor, k: Tensor, v: Tensor, spans: Spans) -> Tensor:
