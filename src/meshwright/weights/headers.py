@@ -31,9 +31,11 @@ class BadFileError(Exception):
         self.message = message
 
 
-def read_shapes(path: Path) -> Shapes:
+def read_shapes(path: Path, suffix: str = "") -> Shapes:
     """Name -> shape of every tensor in `path`.
 
+    Args:
+        suffix: `.safetensors` or `.pth`, where the name of the file does not end with it.
     Raises:
         BadFileError: The file ends too early, or is something else.
     """
@@ -46,7 +48,7 @@ def read_shapes(path: Path) -> Shapes:
         raise BadFileError("weights.unreadable", "is a Git LFS pointer, not the file itself (`git lfs pull` gets it)")
     if start.lstrip()[:1] == b"<":
         raise BadFileError("weights.unreadable", "is a web page, not weights")
-    return _safetensors(path) if path.suffix == ".safetensors" else _torch_zip(path)
+    return _safetensors(path) if (suffix or path.suffix) == ".safetensors" else _torch_zip(path)
 
 
 def _safetensors(path: Path) -> Shapes:

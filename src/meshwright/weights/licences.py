@@ -7,6 +7,7 @@ the text change with a later version of meshwright, it is shown again.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from meshwright.weights.catalogue import Family, Part
     from meshwright.weights.store import Store
 
-__all__ = ["Acceptance", "Licence", "accept", "acceptance", "not_accepted", "require_accepted", "shown"]
+__all__ = ["Acceptance", "Licence", "accept", "acceptance", "card_licence", "not_accepted", "require_accepted", "shown"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,17 @@ def require_accepted(family: Family, store: Store, command: str) -> None:
         parts=[part.folder for part in parts],
         command=command,
     )
+
+
+def card_licence(family: Family, part: Part, store: Store) -> str:
+    """What the model card that came with a part gives as its licence; empty where there is no card, or it says none."""
+    try:
+        text = (store.part_folder(family, part) / "README.md").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    head = re.match(r"---\s*\n(.*?)\n---", text, re.DOTALL)
+    line = re.search(r"^license:\s*[\"']?([^\"'\n]+)", head[1], re.MULTILINE) if head else None
+    return line[1].strip() if line else ""
 
 
 def _hash(part: Part) -> str:

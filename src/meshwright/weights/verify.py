@@ -349,6 +349,7 @@ class _Share:
 def hash_file(path: Path, monitor: Monitor | None = None) -> str:
     """SHA-256 of the contents, as 64 hexadecimal digits."""
     monitor = monitor or SilentMonitor()
+    monitor.report(0.0, "")
     digest, done, size = hashlib.sha256(), 0, max(path.stat().st_size, 1)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
