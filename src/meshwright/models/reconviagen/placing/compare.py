@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from meshwright.models.reconviagen.placing.sightings import SeenDepth, Sighting
-from meshwright.rendering import rasterize_views
+from meshwright.rendering import Fragments, rasterize_views
 from meshwright.types import Array, Camera, DepthKind, Mesh
 
 __all__ = ["Comparison", "Model", "Pose", "Render", "compare", "explained_depth", "fitted_colours", "render"]
@@ -59,8 +59,8 @@ class Render:
 
     Attributes:
         coverage: Share of the pixel, float32 [H, W].
-        z: Mean depth of what covers it, float32 [H, W]; 0 where nothing does.
-        colour: sRGB 0..1, float32 [H, W, 3]; None for a mesh without colours.
+        z: Depth at the pixel's centre, float32 [H, W]; 0 where nothing is there.
+        colour: sRGB 0..1 at the pixel's centre, float32 [H, W, 3]; None for a mesh without colours.
     """
 
     coverage: Array
@@ -90,16 +90,14 @@ def render(model: Model, pose: Pose, cameras: Sequence[Camera], device: str) -> 
     mesh = Mesh(vertices=pose.applied(model.vertices).astype(np.float32), faces=model.faces)
     fine = [camera.resized(camera.width * _FINER, camera.height * _FINER) for camera in cameras]
     result = []
-    for seen, camera in zip(rasterize_views(mesh, fine, device=device), cameras, strict=True):
-        blocks = (camera.height, _FINER, camera.width, _FINER)
-        covered = seen.covered.reshape(blocks)
-        count = covered.sum((1, 3))
-        z = np.where(seen.covered, seen.z, 0.0).reshape(blocks).sum((1, 3)) / np.maximum(count, 1)
-        colour = None
-        if model.colours is not None:
-            total = seen.interpolate(model.colours, model.faces).reshape(*blocks, 3).sum((1, 3))
-            colour = total / np.maximum(count, 1)[..., None]
-        result.append(Render(coverage=(count / _FINER**2).astype(np.float32), z=z, colour=colour))
+    for seen in rasterize_views(mesh, fine, device=device):
+        share = sum(seen.covered[i::_FINER, j::_FINER].astype(np.int32) for i in range(_FINER) for j in range(_FINER))
+        # The middle sample lies at the pixel's centre; it has the word on all but coverage.
+        middle = (slice(_FINER // 2, None, _FINER),) * 2
+        centre = Fragments(face_id=seen.face_id[middle], bary=seen.bary[middle], z=seen.z[middle])
+        colour = None if model.colours is None else centre.interpolate(model.colours, model.faces)
+        coverage = (np.asarray(share, np.float32) / _FINER**2).astype(np.float32)
+        result.append(Render(coverage=coverage, z=np.where(centre.covered, centre.z, np.float32(0)), colour=colour))
     return result
 
 

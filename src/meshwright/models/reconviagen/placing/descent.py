@@ -29,7 +29,7 @@ a generated object has their shape, while its depth and its colours may be off e
 _COLOUR_UNIT = 0.05
 _SAMPLES = 3000
 """Pixels of a view that speak for its depth and colours."""
-_STILL = 0.01
+_STILL = 0.02
 """Pixels: a step that moves nothing farther than this is the last."""
 
 
@@ -96,7 +96,7 @@ def _rim(inside: Array) -> Array:
 def _outline_term(seen: Render, sighting: Sighting) -> Term:
     """The rim of the render against the view's outline, and the other way round."""
     distance = signed_distance(seen.coverage)
-    mine, theirs = _rim(seen.coverage > 0.5), _rim(sighting.mask > 0.5)
+    mine, theirs = _rim(seen.z > 0), _rim(sighting.mask > 0.5)
     if not mine.any():
         return _OUTLINE, np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0)
     nearest = ndimage.distance_transform_edt(~mine, return_distances=False, return_indices=True)

@@ -136,8 +136,11 @@ def _place(
 
 _COARSE, _MIDDLE = 64, 128
 """Long sides of the pictures that all candidates, and the better ones, are judged on."""
-_BETTER, _BEST = 12, 4
+_BETTER, _BEST = 8, 3
 """How many go on from there, and how many of these to the finest pictures."""
+_WORTH = 1.5
+"""Only those with scores up to this times the best one's, plus `_MARGIN`, go on at all."""
+_MARGIN = 0.03
 _APART = 8.0
 """Degrees: closer candidates are one and the same."""
 
@@ -152,8 +155,8 @@ def _chosen(
         for i in range(min(len(poses), config.candidates))
     ]
     found = _sorted([_Candidate(pose=pose, judged=compare(model, pose, coarse, device)) for pose in first])
-    for level, steps, most in ((middle, 5, _BETTER), (fine, 10, _BEST)):
-        worth = [c for c in found if c.judged.score < 2 * found[0].judged.score + 0.05]
+    for level, steps, most in ((middle, 4, _BETTER), (fine, 8, _BEST)):
+        worth = [c for c in found if c.judged.score < _WORTH * found[0].judged.score + _MARGIN]
         moved = [descend(model, c.pose, level, device, steps=steps) for c in _distinct(worth)[:most]]
         found = _distinct(_sorted([_Candidate(pose=p, judged=compare(model, p, level, device)) for p in moved]))
     return found

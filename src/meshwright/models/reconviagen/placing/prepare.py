@@ -16,7 +16,7 @@ from meshwright.types import Array, Mesh
 
 __all__ = ["Prepared", "prepare"]
 
-_FACES = 20_000
+_FACES = 10_000
 """Enough for outlines that are exact to a fraction of a pixel of the working size."""
 _CRUMB = 0.01
 """Parts with less than this share of the largest part's area float around the object; they must not stretch it."""
