@@ -1,4 +1,4 @@
-"""Picture preparation, image encoder and VGGT against golden tensors; and each golden seen to refuse a spoiled result."""
+"""Pictures, image encoder and VGGT against golden tensors; and each golden seen to refuse a spoiled result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from large_goldens import DEVICES, agrees, assert_agrees, entry, exact_float32, load, weights
 from torch import Tensor
 
+from large_goldens import DEVICES, agrees, assert_agrees, entry, exact_float32, load, weights
 from meshwright.models.reconviagen.large.nets.vggt.aggregator import Aggregator
 from meshwright.models.reconviagen.large.nets.vggt.camera_head import CameraHead
 from meshwright.models.reconviagen.large.nets.vggt.point_head import PointHead
@@ -241,7 +241,11 @@ def test_poses(device: str) -> None:
 def point_head(device: str) -> tuple[PointHead, dict[str, Tensor], dict[int, Tensor]]:
     config = dict(entry("vggt_dpt_head")["config"])
     # The head is one of points: these three are what that means.
-    assert (config.pop("output_dim"), config.pop("activation"), config.pop("conf_activation")) == (4, "inv_log", "expp1")
+    assert (config.pop("output_dim"), config.pop("activation"), config.pop("conf_activation")) == (
+        4,
+        "inv_log",
+        "expp1",
+    )
     network = PointHead(**config)
     network.load_state_dict(weights("vggt_dpt_head"), strict=True)
     golden = load("vggt_dpt_head", device)
@@ -280,9 +284,7 @@ def _plain_skip(network: PointHead, tokens: dict[int, Tensor]) -> Tensor:
     from meshwright.models.reconviagen.large.nets.vggt import point_head as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            module._ResidualUnit, "forward", lambda self, x: self.conv2(self.conv1(x.relu()).relu()) + x
-        )
+        patch.setattr(module._ResidualUnit, "forward", lambda self, x: self.conv2(self.conv1(x.relu()).relu()) + x)
         found: Tensor = network(tokens, 56, 70)[0]
     return found
 

@@ -1,4 +1,4 @@
-"""Checkpoint files of the large networks become networks, or say why not; full-size networks have the published keys."""
+"""Files of the large networks become networks, or say why not; full-size networks have the published keys."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from large_published import NETWORKS, published, tensors_of
 from safetensors.torch import load_file, save_file
 
+from large_published import NETWORKS, published, tensors_of
 from meshwright.errors import WeightsNotInstalledError
 from meshwright.models.reconviagen.large.loading import (
     WeightsDamagedError,
@@ -94,7 +94,9 @@ def test_a_pair_becomes_a_network(pair: Path) -> None:
 
 
 def test_precisions_are_the_file_s(pair: Path) -> None:
-    write_pair(pair.with_suffix(".json"), "SparseStructureFlowModel", FLOW, {k: v.float() for k, v in load_file(pair).items()})
+    write_pair(
+        pair.with_suffix(".json"), "SparseStructureFlowModel", FLOW, {k: v.float() for k, v in load_file(pair).items()}
+    )
     assert {value.dtype for value in load_pair(pair).network.state_dict().values()} == {torch.float32}
 
 
@@ -104,7 +106,9 @@ def test_missing_and_extra_keys_are_reported(pair: Path) -> None:
     positions = tensors["pos_emb"]
     for key in gone:
         del tensors[key]
-    write_pair(pair.with_suffix(".json"), "SparseStructureFlowModel", FLOW, tensors | {"fuse_blocks.0.0.bias": torch.ones(3)})
+    write_pair(
+        pair.with_suffix(".json"), "SparseStructureFlowModel", FLOW, tensors | {"fuse_blocks.0.0.bias": torch.ones(3)}
+    )
     loaded = load_pair(pair)
     assert sorted(loaded.missing) == sorted(gone)
     assert loaded.extra == ("fuse_blocks.0.0.bias",)
@@ -149,7 +153,11 @@ def test_files_that_are_not_there(pair: Path) -> None:
         ("[]", WeightsDamagedError, "no JSON object"),
         ('{"name": "SparseStructureFlowModel"}', WeightsMismatchError, "`name` and `args`"),
         ('{"name": "Other", "args": {}}', WeightsMismatchError, "'Other', which is not known"),
-        (json.dumps({"name": "SparseStructureFlowModel", "args": FLOW | {"attn": 1}}), WeightsMismatchError, "unknown: attn"),
+        (
+            json.dumps({"name": "SparseStructureFlowModel", "args": FLOW | {"attn": 1}}),
+            WeightsMismatchError,
+            "unknown: attn",
+        ),
         ('{"name": "SparseStructureFlowModel", "args": {}}', WeightsMismatchError, "missing: resolution"),
         (
             json.dumps({"name": "SparseStructureFlowModel", "args": FLOW | {"pe_mode": "rope"}}),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from meshwright.errors import MeshwrightError, WeightsNotInstalledError
 
@@ -160,7 +161,9 @@ def load_vggt(weights: Path, config: Path | None = None, *, part: str = "aggrega
             tensors={k.removeprefix(prefix): v for k, v in whole.tensors.items() if k.startswith(prefix)},
         )
         _require(file, bool(file.shapes), f"has no part {part!r}")
-        args = {"aggregator": _aggregator_args, "camera_head": _camera_args, "point_head": _point_args}[part](file, said)
+        args = {"aggregator": _aggregator_args, "camera_head": _camera_args, "point_head": _point_args}[part](
+            file, said
+        )
         return _loaded(lambda: _constructed(_VGGT_PARTS[part], args, whole.name), file)
 
 
@@ -262,10 +265,35 @@ def _constructed(path: str, args: Mapping[str, Any], where: str) -> nn.Module:
     return network
 
 
+class _Hollow(TorchFunctionMode):
+    """Within this, what parameters begin with is neither stored nor drawn: the file's tensors take the places.
+
+    What networks work out (positions, say) is worked out as ever. `torch.device("meta")` would leave that out too, and
+    spend seconds on importing what draws random numbers that nobody stores.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _BEGINNINGS and kwargs.get("device") is None:
+            return _BEGINNINGS[func](*args, **kwargs | {"device": "meta"})
+        return func(*args, **kwargs)
+
+
+_BEGINNINGS: dict[Any, Any] = {
+    torch.empty: torch.empty,
+    torch.zeros: torch.zeros,
+    torch.ones: torch.ones,
+    torch.full: torch.full,
+    torch.randn: torch.empty,
+    torch.rand: torch.empty,
+}
+
+
 def _loaded(make: Callable[[], nn.Module], file: _File) -> Loaded:
     """A network with the tensors of a file."""
-    # On the meta device nothing is stored or drawn: the file's tensors take the places.
-    with torch.device("meta"):
+    with _Hollow():
         network = make()
     wanted = network.state_dict()
     held = {key: shape for key, shape in file.shapes.items() if key in wanted}

@@ -94,7 +94,8 @@ def _crop_box(alpha: Array, *, recenter: bool, inside: bool) -> tuple[int, int, 
     solid = alpha > _SOLID * 255
     if not solid.any():
         raise InputError(
-            "A view shows no object: no pixel of its mask is solid.", hint="Check the masks of the views, or leave it out."
+            "A view shows no object: no pixel of its mask is solid.",
+            hint="Check the masks of the views, or leave it out.",
         )
     height, width = alpha.shape
     columns, rows = np.flatnonzero(solid.any(0)), np.flatnonzero(solid.any(1))
