@@ -266,6 +266,7 @@ class Mirror:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.cdn = self.url.replace("127.0.0.1", "localhost")  # another host, as it is for the hub
 
     def asked(self, method: str, path: str) -> list[str]:
         """The requests of one kind for one file."""
@@ -327,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
             if file.suffix == ".safetensors":
                 digest = hashlib.sha256(data).hexdigest()
                 headers = {"X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data)), "X-Repo-Commit": revision}
-                self._say(302, headers | {"Location": f"{self.owner.url}/cdn/{part}/{name}"})
+                self._say(302, headers | {"Location": f"{self.owner.cdn}/cdn/{part}/{name}"})
             else:
                 digest = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
                 self._send(data, name, {"ETag": f'"{digest}"', "X-Repo-Commit": revision})

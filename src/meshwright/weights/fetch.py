@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from meshwright.errors import DiskFullError, FileFault, MeshwrightError, WeightsFetchError, WeightsFilesError
+from meshwright.errors import DiskFullError, FileFault, WeightsFetchError, WeightsFilesError
 from meshwright.progress import Plan, Stage
 from meshwright.types import Monitor, SilentMonitor
 from meshwright.weights.catalogue import Family, FileEntry, Part
@@ -30,6 +31,8 @@ __all__ = ["Wanted", "fetch", "plan_of", "survey"]
 
 _SPARE_BYTES = 64 << 20
 """What has to stay free beside the weights."""
+_TRIES = 3
+_PAUSE_S = 1.0
 _BYTES_PER_SECOND = 20e6
 """How fast a download is taken to be until it is seen."""
 
@@ -305,36 +308,40 @@ def _on_hub(part: Part, entry: FileEntry) -> Resource | None:
     url = hf_hub_url(
         part.folder, entry.path, revision=part.revision or "main", endpoint=os.environ.get("HF_ENDPOINT") or None
     )
-    try:
-        answer = get_hf_file_metadata(url, timeout=30)
-    except EntryNotFoundError:
-        return None
-    except GatedRepoError as error:
-        raise WeightsFetchError(
-            f"{part.folder} is only given to those who have accepted its conditions on its page.",
-            hint=f"Open https://huggingface.co/{part.folder}, accept them, and set HF_TOKEN to a token of yours.",
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise WeightsFetchError(
-            f"The hub has no {part.folder} in revision {part.revision or 'main'}, or does not show it to you.",
-            hint="If it asks for a login, set HF_TOKEN. If the repository has moved, set its revision in "
-            "MESHWRIGHT_WEIGHTS_CATALOGUE (docs/weights.md).",
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise WeightsFetchError(
-            "HF_HUB_OFFLINE is set: the hub is not to be asked.",
-            hint="Unset it, or bring the files with `meshwright weights import`.",
-        ) from error
-    except MeshwrightError:
-        raise
-    except Exception as error:  # whichever HTTP library this version of huggingface_hub uses
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
-        refused = isinstance(error, HfHubHTTPError)
-        raise WeightsFetchError(
-            f"The hub {'refuses' if refused else 'does not answer'} ({said}).",
-            hint="Check the network (and HF_ENDPOINT, HTTPS_PROXY) and type the same again. Without internet access: "
-            "`meshwright weights import`.",
-        ) from error
+    for attempt in range(_TRIES):
+        try:
+            answer = get_hf_file_metadata(url, timeout=30)
+            break
+        except EntryNotFoundError:
+            return None
+        except GatedRepoError as error:
+            raise WeightsFetchError(
+                f"{part.folder} is only given to those who have accepted its conditions on its page.",
+                hint=f"Open https://huggingface.co/{part.folder}, accept them, and set HF_TOKEN to a token of yours.",
+            ) from error
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise WeightsFetchError(
+                f"The hub has no {part.folder} in revision {part.revision or 'main'}, or does not show it to you.",
+                hint="If it asks for a login, set HF_TOKEN. If the repository has moved, docs/weights.md says how to "
+                "name another revision.",
+            ) from error
+        except OfflineModeIsEnabled as error:
+            raise WeightsFetchError(
+                "HF_HUB_OFFLINE is set: the hub is not to be asked.",
+                hint="Unset it, or bring the files with `meshwright weights import`.",
+            ) from error
+        except Exception as error:  # whichever HTTP library this version of huggingface_hub uses
+            status = getattr(getattr(error, "response", None), "status_code", 0)
+            refused = isinstance(error, HfHubHTTPError)
+            if attempt + 1 < _TRIES and (not refused or status in (429, 500, 502, 503, 504)):
+                time.sleep(_PAUSE_S * (attempt + 1))
+                continue
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise WeightsFetchError(
+                f"The hub {'refuses' if refused else 'does not answer'} ({said}).",
+                hint="Check the network (and HF_ENDPOINT, HTTPS_PROXY) and type the same again. Without internet "
+                "access: `meshwright weights import`.",
+            ) from error
     etag = answer.etag or ""
     return Resource(
         url,

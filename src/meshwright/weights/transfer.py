@@ -6,8 +6,10 @@ because its present versions throw away what has come when a download breaks.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,7 +25,6 @@ __all__ = ["Resource", "look_up", "transfer"]
 _TRIES = 5
 _PAUSE_S = 1.0
 _TIMEOUT = httpx.Timeout(30.0, connect=15.0)
-_CHUNK = 1 << 20
 
 
 class Resource:
@@ -64,7 +65,13 @@ def look_up(url: str) -> Resource | None:
     """
     for attempt in range(_TRIES):
         try:
-            answer = httpx.head(url, follow_redirects=True, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"})
+            answer = httpx.head(
+                url,
+                follow_redirects=True,
+                timeout=_TIMEOUT,
+                headers={"Accept-Encoding": "identity"},
+                verify=_certificates(),
+            )
         except httpx.HTTPError as error:
             fault = _unreachable(url, error)
         else:
@@ -126,7 +133,9 @@ def _stream(resource: Resource, target: Path, start: int, monitor: Monitor, said
     headers = {"Accept-Encoding": "identity", **resource.headers}
     if start:
         headers["Range"] = f"bytes={start}-"
-    with httpx.stream("GET", resource.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT) as answer:
+    with httpx.stream(
+        "GET", resource.url, headers=headers, follow_redirects=True, timeout=_TIMEOUT, verify=_certificates()
+    ) as answer:
         if answer.status_code == 416:  # nothing lies after what we have: it is of another file
             target.unlink(missing_ok=True)
             raise _TryAgain(_refused(resource.url, 416))
@@ -142,7 +151,7 @@ def _stream(resource: Resource, target: Path, start: int, monitor: Monitor, said
                 file.seek(start)
                 file.truncate()
                 done = start
-                for piece in answer.iter_bytes(_CHUNK):
+                for piece in answer.iter_bytes():  # as they come: what waits for a chunk to fill is lost in a break
                     file.write(piece)
                     done += len(piece)
                     said(done)
@@ -161,6 +170,12 @@ def _wait(seconds: float, monitor: Monitor) -> None:
     while (left := end - time.monotonic()) > 0:
         monitor.check()
         time.sleep(min(left, 0.2))
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Read once: it takes longer than a small file does."""
+    return httpx.create_ssl_context()
 
 
 def _size(path: Path) -> int:

@@ -226,16 +226,18 @@ def _judge(name: str, network: Network, places: Mapping[str, NetworkFiles]) -> t
     expected = expected_shapes(network.name, _arguments(places[network.name]), found)
     if network.name not in LAYOUTS:
         return None, []
-    if expected is None or not _mostly(expected, found):
+    wrong = [key for key, shape in (expected or {}).items() if key in found and found[key] != shape]
+    mostly = expected is not None and 2 * sum(key in found for key in expected) > len(expected)
+    if wrong or not mostly:
         other = next((item for item in places if item != network.name and _is_of(item, found, places)), None)
         if other is not None:
             message = f"holds the tensors of {other}, which belong into {places[other].weights.name}"
             return FileFault(file=name, code="weights.renamed", message=message), []
-        if expected is not None or network.name in ("vggt", "dinov2"):
-            message = f"does not hold the tensors of {network.name}, nor of another network of the family"
-            return FileFault(file=name, code="weights.unreadable", message=message), []
+    if expected is None and network.name not in ("vggt", "dinov2"):
         return None, [f"{name}: its arguments describe a network whose shapes are not known here"]
-    wrong = [key for key, shape in expected.items() if key in found and found[key] != shape]
+    if expected is None or not mostly:
+        message = f"does not hold the tensors of {network.name}, nor of another network of the family"
+        return FileFault(file=name, code="weights.unreadable", message=message), []
     if wrong:
         said = "; ".join(f"{key} is {list(found[key])}, not {list(expected[key])}" for key in wrong[:3])
         more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -245,10 +247,6 @@ def _judge(name: str, network: Network, places: Mapping[str, NetworkFiles]) -> t
     if lacking:
         notes.append(f"{name}: {len(lacking)} of {len(expected)} tensors are not in the file, such as {lacking[0]}")
     return None, notes
-
-
-def _mostly(expected: Shapes, found: Shapes) -> bool:
-    return 2 * sum(key in found for key in expected) > len(expected)
 
 
 def _is_of(network: str, found: Shapes, places: Mapping[str, NetworkFiles]) -> bool:
