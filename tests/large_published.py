@@ -1,149 +1,15 @@
-"""The networks as they were published: class, arguments, keys, shapes and precisions, to hold ours against.
-
-Keys come from `state_dict_keys.md` beside the checkout; arguments and counts are those of SPEC.md 1.3.
-"""
+"""The keys of the large networks as published, from the list beside the checkout; skips where there is none."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
-from typing import Any
 
 import pytest
-import torch
+from benchmarks.published import ENCODERS, NETWORKS, Entry, published_keys, tensors_of
 
 from large_goldens import FOLDER
 
-NETWORKS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "ss_flow_img_dit_L_16l8_fp16": (
-        "SparseStructureFlowModel",
-        {
-            "resolution": 16,
-            "in_channels": 8,
-            "out_channels": 8,
-            "model_channels": 1024,
-            "cond_channels": 1024,
-            "num_blocks": 24,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "patch_size": 1,
-            "pe_mode": "ape",
-            "qk_rms_norm": True,
-            "use_fp16": True,
-        },
-        555_543_560,
-    ),
-    "slat_flow_img_dit_L_64l8p2_fp16": (
-        "ElasticSLatFlowModel",
-        {
-            "resolution": 64,
-            "in_channels": 8,
-            "out_channels": 8,
-            "model_channels": 1024,
-            "cond_channels": 1024,
-            "num_blocks": 24,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "patch_size": 2,
-            "num_io_res_blocks": 2,
-            "io_block_channels": [128],
-            "pe_mode": "ape",
-            "qk_rms_norm": True,
-            "use_fp16": True,
-        },
-        600_432_520,
-    ),
-    "ss_dec_conv3d_16l8_fp16": (
-        "SparseStructureDecoder",
-        {
-            "out_channels": 1,
-            "latent_channels": 8,
-            "num_res_blocks": 2,
-            "num_res_blocks_middle": 2,
-            "channels": [512, 128, 32],
-            "use_fp16": True,
-        },
-        73_671_201,
-    ),
-    "ss_enc_conv3d_16l8_fp16": (
-        "SparseStructureEncoder",
-        {
-            "in_channels": 1,
-            "latent_channels": 8,
-            "num_res_blocks": 2,
-            "num_res_blocks_middle": 2,
-            "channels": [32, 128, 512],
-            "use_fp16": True,
-        },
-        59_298_192,
-    ),
-    "slat_dec_gs_swin8_B_64l8gs32_fp16": (
-        "SLatGaussianDecoder",
-        {
-            "resolution": 64,
-            "model_channels": 768,
-            "latent_channels": 8,
-            "num_blocks": 12,
-            "num_heads": 12,
-            "mlp_ratio": 4,
-            "attn_mode": "swin",
-            "window_size": 8,
-            "use_fp16": True,
-            "representation_config": {
-                "lr": {"_xyz": 1.0, "_features_dc": 1.0, "_opacity": 1.0, "_scaling": 1.0, "_rotation": 0.1},
-                "perturb_offset": True,
-                "voxel_size": 1.5,
-                "num_gaussians": 32,
-                "2d_filter_kernel_size": 0.1,
-                "3d_filter_kernel_size": 0.0009,
-                "scaling_bias": 0.004,
-                "opacity_bias": 0.1,
-                "scaling_activation": "softplus",
-            },
-        },
-        85_369_024,
-    ),
-    "slat_dec_mesh_swin8_B_64l8m256c_fp16": (
-        "SLatMeshDecoder",
-        {
-            "resolution": 64,
-            "model_channels": 768,
-            "latent_channels": 8,
-            "num_blocks": 12,
-            "num_heads": 12,
-            "mlp_ratio": 4,
-            "attn_mode": "swin",
-            "window_size": 8,
-            "use_fp16": True,
-            "representation_config": {"use_color": True},
-        },
-        90_926_693,
-    ),
-    "ss_vggt_cond": (
-        "ModulatedMultiViewCond",
-        {
-            "channels": 1024,
-            "ctx_channels": 3072,
-            "num_heads": 16,
-            "mlp_ratio": 4,
-            "attn_mode": "full",
-            "qk_rms_norm": True,
-            "qk_rms_norm_cross": False,
-            "num_init_tokens": 4096,
-            "use_fp16": True,
-        },
-        88_150_016,
-    ),
-    "slat_vggt_cond": (
-        "ModulatedSLATMultiViewCond",
-        {"channels": 1024, "ctx_channels": 3072, "use_fp16": False},
-        12_587_008,
-    ),
-}
-"""File stem -> released class name, its arguments, parameters (buffers left out)."""
-
-Entry = tuple[tuple[int, ...], torch.dtype]
-_DTYPES = {"f16": torch.float16, "f32": torch.float32}
+__all__ = ["ENCODERS", "NETWORKS", "published", "tensors_of"]
 
 
 @cache
@@ -152,35 +18,4 @@ def published(section: str) -> dict[str, Entry]:
     path = FOLDER.parent / "state_dict_keys.md"
     if not path.is_file():
         pytest.skip("the key lists of the large networks are not beside the checkout (shared/reconviagen)")
-    text = path.read_text(encoding="utf-8")
-    body = next(part for part in re.split(r"^## ", text, flags=re.M) if part.startswith(section))
-    found: dict[str, Entry] = {}
-    for line in body.split("```")[1].strip().splitlines():
-        pattern, shape, dtype = re.fullmatch(r"(\S+)\s+\[([\d, ]*)\](?:\s+(f16|f32))?", line).groups()  # type: ignore[union-attr]
-        entry = tuple(int(n) for n in shape.split(",")), _DTYPES[dtype or "f32"]
-        for key in _expanded(pattern):
-            assert key not in found, key
-            found[key] = entry
-    if section.startswith("VGGT point_head"):  # a sentence below the list says so
-        for number in (2, 3):
-            for key in [key for key in found if ".refinenet1." in key]:
-                found[key.replace("refinenet1", f"refinenet{number}")] = found[key]
-    return found
-
-
-def _expanded(pattern: str) -> list[str]:
-    match = re.search(r"\{([^}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    inside = match[1]
-    if ".." in inside:
-        first, last = (int(n) for n in inside.split(".."))
-        numbers = list(range(first, last + 1))
-    else:
-        numbers = [int(n) for n in inside.split(",")]
-    return [key for n in numbers for key in _expanded(pattern[: match.start()] + str(n) + pattern[match.end() :])]
-
-
-def tensors_of(network: torch.nn.Module, prefix: str = "") -> dict[str, Entry]:
-    """The same of a network of ours."""
-    return {prefix + key: (tuple(value.shape), value.dtype) for key, value in network.state_dict().items()}
+    return published_keys(path, section)
