@@ -130,6 +130,16 @@ def test_broken_files_are_replaced_and_nothing_else(family: Family, store: Store
     assert changed.read_bytes() == (release / GENERATOR / MESH).read_bytes()
 
 
+def test_arguments_that_do_not_fit_are_fetched_with_their_weights(family: Family, store: Store, release: Path) -> None:
+    shutil.copytree(release, store.folder)
+    config = (store.folder / GENERATOR / MESH).with_suffix(".json")
+    config.write_text(config.read_text().replace('"model_channels": 256', '"model_channels": 128'))
+    wanted, _ = survey(family, store)
+    assert sorted(item.entry.path for item in wanted) == sorted([MESH, MESH.replace(".safetensors", ".json")])
+    fetch(wanted, store)
+    assert survey(family, store)[0] == []
+
+
 def test_a_line_that_breaks_goes_on_where_it_was(family: Family, store: Store, mirror: Mirror, release: Path) -> None:
     mirror.break_after[MESH] = [100_000, 1, 2_000_000]
     wanted = only(survey(family, store)[0], MESH)

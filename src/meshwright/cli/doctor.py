@@ -25,7 +25,7 @@ from meshwright.weights.licences import acceptance
 from meshwright.weights.verify import examine as examine_weights
 from meshwright.weights.verify import fetch_command
 
-__all__ = ["Finding", "doctor", "examine"]
+__all__ = ["Finding", "doctor", "examine", "weights_findings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def doctor(
 
 def examine() -> list[Finding]:
     """Everything that was found, in the order in which it is shown."""
-    return [*_system(), *_packages(), *_devices(), *_models(), *_weights()]
+    return [*_system(), *_packages(), *_devices(), *_models(), *weights_findings()]
 
 
 def _system() -> list[Finding]:
@@ -172,7 +172,7 @@ def _models() -> list[Finding]:
     return findings
 
 
-def _weights() -> list[Finding]:
+def weights_findings() -> list[Finding]:
     """One line for each part of the large family: what is there of it, and the command that gets the rest."""
     store = Store()
     findings = []

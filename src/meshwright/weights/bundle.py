@@ -228,7 +228,7 @@ def _from_tar(source: Path, store: Store, monitor: Monitor) -> int:
         _check_space(store.folder, total)
         done, waiting = 0, {member.name: member for member in members}
         try:
-            for info in tar:
+            while (info := tar.next()) is not None:
                 member = waiting.pop(info.name, None)
                 if member is None or not info.isfile() or info.size != member.size:
                     raise _damaged(source, f"{info.name!r} is not as its manifest says")

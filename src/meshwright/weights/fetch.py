@@ -78,6 +78,11 @@ def survey(
         raise WeightsFetchError(f"{family.name} comes with meshwright; nothing is to be fetched.")
     found = verify(family, store, monitor)
     broken = {fault.file for fault in found.faults}
+    wrong = {fault.file for fault in found.faults if fault.code == "weights.shape"}
+    # Which of the two does not fit the other cannot be seen.
+    broken |= {
+        f"{net.part}/{net.config}" for net in family.networks if net.config and f"{net.part}/{net.weights}" in wrong
+    }
     if not broken:
         return [], found
     wanted = []

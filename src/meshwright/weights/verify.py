@@ -114,8 +114,8 @@ def _advice(family: Family, faults: list[FileFault], command: str) -> str:
         return "Give every file its own name again, then: meshwright weights verify " + family.name
     if codes == {"weights.shape"}:
         return (
-            "The arguments (.json) and the weights (.safetensors) beside each other do not belong together: take both "
-            f"from one revision. Remove the files and fetch them: {command}"
+            "The arguments (.json) and the weights (.safetensors) beside each other do not belong together. Both are "
+            f"fetched again by: {command}"
         )
     return f"What is broken or missing is fetched again, and nothing else, by: {command}"
 
