@@ -61,6 +61,9 @@ PUBLIC = {
     """,
     "meshwright.synth": "DisturbConfig SynthConfig disturb list_objects write_example",
     "meshwright.client": "AsyncClient Cancellation Client Job JobFault Page",
+    "meshwright.weights": """
+        FAMILIES Installed LARGE MINI NetworkFiles Store family_named installed
+    """,
     "meshwright.pipeline": "OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
 }
 """Every public name, by the one path it is imported from. Adding one is a decision; removing one breaks somebody."""
