@@ -11,7 +11,7 @@ from typing import Any
 from meshwright.errors import OptionError
 from meshwright.inputs import InputConfig
 from meshwright.models.generation import Generation, generation_of
-from meshwright.models.registry import AVAILABLE_MODELS
+from meshwright.models.registry import AVAILABLE_MODELS, DEFAULT_MODEL
 from meshwright.types import DepthKind, Quality
 
 __all__ = ["PRESETS", "Preset", "ReconstructConfig"]
@@ -43,7 +43,7 @@ PRESETS = {
 class ReconstructConfig:
     """Every choice of a reconstruction; the defaults suit six views of one object."""
 
-    model: str = "hull"
+    model: str = DEFAULT_MODEL
     """One of `meshwright.AVAILABLE_MODELS`."""
     quality: Quality = Quality.STANDARD
     """Sets the grid, the texture size and the size of previews."""

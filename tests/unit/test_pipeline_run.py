@@ -23,7 +23,7 @@ from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
-SMALL = {"quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
+SMALL = {"model": "hull", "quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
 """Settings that run in a few seconds; naming the rig spares the search among 32."""
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from meshwright.cli.console import emit, err, guarded, out, show_progress
 from meshwright.models.generation import Generation
+from meshwright.models.registry import DEFAULT_MODEL
 from meshwright.types import DepthKind, Quality
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def reconstruct(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="hull, nvdiffrec or reconviagen.")] = "hull",
+    model: Annotated[str, typer.Option(help="reconviagen, nvdiffrec or hull.")] = DEFAULT_MODEL,
     quality: Annotated[Quality, typer.Option(help="How much time to spend.")] = Quality.STANDARD,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     faces: Annotated[int, typer.Option(help="Most triangles of the result.")] = 50_000,

@@ -8,13 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from meshwright.errors import OptionError
+from meshwright.weights import LARGE, MINI
 
-__all__ = ["CHECKPOINTS", "LARGE", "MINI", "Generation", "generation_of"]
+__all__ = ["CHECKPOINTS", "Generation", "generation_of"]
 
-MINI = "mini"
-"""Comes with meshwright."""
-LARGE = "trellis-vggt-v0-2"
-"""The released networks of ReconViaGen v0.2, fetched with `meshwright weights fetch` (docs/weights.md)."""
 CHECKPOINTS = ("auto", MINI, LARGE)
 
 
