@@ -294,18 +294,19 @@ def read_overrides(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _overridden(family: Family, parts: Mapping[str, Mapping[str, Any]]) -> Family:
-    """`family` with other weights in the same files: what is not said of them is not known."""
+    """`family` from elsewhere. Where other files are named, nothing is known of those that are not."""
 
     def part(old: Part) -> Part:
         says = parts.get(old.folder)
         if says is None:
             return old
-        known = says.get("files", {})
-        says_of = {entry.path: known.get(entry.path, {}) for entry in old.files}
-        files = tuple(
-            replace(entry, size=says_of[entry.path].get("size", 0), sha256=says_of[entry.path].get("sha256", ""))
-            for entry in old.files
-        )
+        files = old.files
+        if "files" in says:
+            known = {entry.path: says["files"].get(entry.path, {}) for entry in files}
+            files = tuple(
+                replace(entry, size=known[entry.path].get("size", 0), sha256=known[entry.path].get("sha256", ""))
+                for entry in files
+            )
         return replace(
             old,
             files=files,
