@@ -23,12 +23,20 @@ from meshwright.types import Array, Camera
 
 __all__ = ["descend"]
 
-_OUTLINE, _DEPTH, _COLOUR = 1.0, 0.3, 0.1
-"""Weights of the mean squares of what is missed, in pixels, pixels' widths and `_COLOUR_UNIT`. Outlines come first:
+_OUTLINE, _DEPTH, _COLOUR = 1.0, 0.3, 0.3
+"""Weights of the mean squares of what is missed, in pixels, pixels' widths and shares of the contrast. Outlines come first:
 a generated object has their shape, while its depth and its colours may be off everywhere."""
-_COLOUR_UNIT = 0.05
+_COLOUR_UNIT = 0.25
+"""Of the contrast of the views: colour differences are measured by it, so that pale objects are placed like others."""
+_NOISE = 0.01
+"""Colours are not believed more exactly than this."""
 _SAMPLES = 3000
 """Pixels of a view that speak for its depth and colours."""
+_SMOOTH = 2.0
+"""Pixels by which signed distances are blurred for their slopes."""
+_SILENT = 0.02
+"""Directions in which shape resists less than this, measured by the stiffest one, are left to colours by half or more:
+staircases of pixels make for about 0.002."""
 _STILL = 0.02
 """Pixels: a step that moves nothing farther than this is the last."""
 
@@ -40,18 +48,20 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
     render's and of the view's coverage are compared), what it sees within them on the depth and the colours there.
     """
     cameras = [sighting.camera for sighting in sightings]
+    unit = _colour_unit(sightings)
     for _ in range(steps):
         check_stop()
         renders = render(model, pose, cameras, device)
         colours, depths = fitted_colours(renders, sightings), explained_depth(renders, sightings)
-        normal, gradient = 1e-9 * np.eye(7), np.zeros(7)
+        # Of shape (outlines and depth) and of colour.
+        normals, gradients = np.zeros((2, 7, 7)), np.zeros((2, 7))
         for i, (seen, sighting) in enumerate(zip(renders, sightings, strict=True)):
-            terms = [_outline_term(seen, sighting)]
+            terms = [(0, _outline_term(seen, sighting))]
             if depths is not None and depths[i] is not None:
-                terms.append(_depth_term(seen, sighting, np.asarray(depths[i])))
+                terms.append((0, _depth_term(seen, sighting, np.asarray(depths[i]))))
             if colours is not None:
-                terms.append(_colour_term(seen, sighting, colours[i]))
-            for weight, points, rows, residual in terms:
+                terms.append((1, _colour_term(seen, sighting, colours[i], unit)))
+            for kind, (weight, points, rows, residual) in terms:
                 if len(residual) < 10:
                     continue
                 spread = max(1.0, 2.5 * float(np.median(np.abs(residual))))
@@ -61,9 +71,12 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
                 jacobian = np.concatenate(
                     [np.cross(arm, rows), (arm * rows).sum(1, keepdims=True), pose.scale * rows], 1
                 )
-                normal += jacobian.T @ (jacobian * share[:, None])
-                gradient += jacobian.T @ (share * residual)
-        normal += np.diag(1e-6 * np.trace(normal) / 7 * np.ones(7))
+                normals[kind] += jacobian.T @ (jacobian * share[:, None])
+                gradients[kind] += jacobian.T @ (share * residual)
+        if colours is not None:
+            normals[0], gradients[0] = _quieted(normals[0], gradients[0])
+        normal, gradient = normals.sum(0), gradients.sum(0)
+        normal += np.diag(np.full(7, 1e-9 + 1e-7 * np.trace(normal) / 7))
         delta = -np.linalg.solve(normal, gradient)
         delta *= min(1.0, 0.15 / max(float(np.abs(delta).max()), 1e-12))
         pose = Pose(
@@ -75,6 +88,18 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
         if np.abs(delta).max() * pixel < _STILL:
             break
     return pose
+
+
+def _quieted(normal: Array, gradient: Array) -> tuple[Array, Array]:
+    """Shape left out of what it says nothing about, such as how a bottle is turned about its axis.
+
+    Staircases of pixels seem to resist a turn that moves no outline; colours, weaker than that, would take a hundred
+    steps against them.
+    """
+    strength, ways = np.linalg.eigh(normal)
+    share = (np.maximum(strength, 0) / (np.maximum(strength, 0) + _SILENT * max(float(strength[-1]), 1e-30))) ** 2
+    kept = (ways * share) @ ways.T
+    return kept @ normal, kept @ gradient
 
 
 Term = tuple[float, Array, Array, Array]
@@ -105,7 +130,8 @@ def _outline_term(seen: Render, sighting: Sighting) -> Term:
         at = np.nonzero(rim)
         source = nearest[0][at], nearest[1][at]
         place, z = np.stack([source[1] + 0.5, source[0] + 0.5], -1), seen.z[source]
-        gy, gx = np.gradient(slope)
+        # Staircases of pixels turn the slope this way and that; a sphere would seem to resist being turned.
+        gy, gx = np.gradient(ndimage.gaussian_filter(slope, _SMOOTH))
         points.append(sighting.camera.unproject(place, z))
         rows.append(_pull_back(sighting.camera, points[-1], np.stack([gx[at], gy[at]], -1)))
         residual.append((sighting.distance - distance)[at])
@@ -131,7 +157,7 @@ def _depth_term(seen: Render, sighting: Sighting, z: Array) -> Term:
     return _DEPTH, points[facing], pull, residual
 
 
-def _colour_term(seen: Render, sighting: Sighting, colour: Array) -> Term:
+def _colour_term(seen: Render, sighting: Sighting, colour: Array, unit: float) -> Term:
     """Colours of the render against those of the view, the three channels one after the other."""
     both = ndimage.binary_erosion((seen.coverage > 0.99) & (sighting.mask > 0.99), np.ones((3, 3), bool))
     at = _some(both)
@@ -144,9 +170,15 @@ def _colour_term(seen: Render, sighting: Sighting, colour: Array) -> Term:
             0.5 * (a + b)
             for a, b in zip(np.gradient(sighting.colour[..., channel]), np.gradient(colour[..., channel]), strict=True)
         )
-        pulls.append(_pull_back(sighting.camera, points, np.stack([gx[at], gy[at]], -1)) / _COLOUR_UNIT)
-        residuals.append((sighting.colour - colour)[..., channel][at] / _COLOUR_UNIT)
+        pulls.append(_pull_back(sighting.camera, points, np.stack([gx[at], gy[at]], -1)) / unit)
+        residuals.append((sighting.colour - colour)[..., channel][at] / unit)
     return _COLOUR, np.tile(points, (3, 1)), np.concatenate(pulls), np.concatenate(residuals).astype(np.float64)
+
+
+def _colour_unit(sightings: Sequence[Sighting]) -> float:
+    """What one unit of colour difference is, sRGB 0..1."""
+    seen = np.concatenate([s.colour[s.mask > 0.99] for s in sightings])
+    return max(_NOISE, _COLOUR_UNIT * float(seen.std(0).mean()) if len(seen) else 0.0)
 
 
 def _some(chosen: Array) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ __all__ = ["PlaceConfig", "Placement", "place"]
 class PlaceConfig:
     """How hard the pose is searched for. The defaults take a few seconds on two CPU cores."""
 
-    image_size: int = 256
+    image_size: int = 192
     """Long side of the views that the pose is made exact on, in pixels."""
     rotations: int = 12_000
     """Rotations that are tried: one every 7 degrees."""
@@ -134,13 +134,13 @@ def _place(
     )
 
 
-_COARSE, _MIDDLE = 64, 128
-"""Long sides of the pictures that all candidates, and the better ones, are judged on."""
-_BETTER, _BEST = 8, 3
-"""How many go on from there, and how many of these to the finest pictures."""
-_WORTH = 1.5
-"""Only those with scores up to this times the best one's, plus `_MARGIN`, go on at all."""
-_MARGIN = 0.03
+_LEVELS = (
+    # what the size of the pictures is divided by, most candidates, how much worse than the best, steps of descent
+    (3, 16, (1.5, 0.03), 6),
+    (2, 6, (1.35, 0.02), 5),
+    (1, 3, (1.2, 0.01), 8),
+)
+"""Coarse to fine. A candidate goes on if its score is up to so many times the best one's, and so much more."""
 _APART = 8.0
 """Degrees: closer candidates are one and the same."""
 
@@ -149,20 +149,23 @@ def _chosen(
     model: Model, poses: Poses, fine: list[Sighting], device: str, config: PlaceConfig
 ) -> list[_Candidate]:
     """The best pose and others that were made exact, the best first."""
-    coarse, middle = (shrunk(fine, max(1, config.image_size // size)) for size in (_COARSE, _MIDDLE))
     first = [
         Pose(rotation=poses.rotation[i], scale=float(poses.scale[i]), offset=poses.offset[i])
         for i in range(min(len(poses), config.candidates))
     ]
-    found = _sorted([_Candidate(pose=pose, judged=compare(model, pose, coarse, device)) for pose in first])
-    for level, steps, most in ((middle, 4, _BETTER), (fine, 8, _BEST)):
-        worth = [c for c in found if c.judged.score < _WORTH * found[0].judged.score + _MARGIN]
+    found: list[_Candidate] = []
+    for factor, most, (times, more), steps in _LEVELS:
+        level = shrunk(fine, factor)
+        found = found or _judged(model, first, level, device)
+        worth = [c for c in found if c.judged.score < times * found[0].judged.score + more]
         moved = [descend(model, c.pose, level, device, steps=steps) for c in _distinct(worth)[:most]]
-        found = _distinct(_sorted([_Candidate(pose=p, judged=compare(model, p, level, device)) for p in moved]))
+        found = _distinct(_judged(model, moved, level, device))
     return found
 
 
-def _sorted(candidates: list[_Candidate]) -> list[_Candidate]:
+def _judged(model: Model, poses: Sequence[Pose], level: Sequence[Sighting], device: str) -> list[_Candidate]:
+    """The best first."""
+    candidates = [_Candidate(pose=pose, judged=compare(model, pose, level, device)) for pose in poses]
     return sorted(candidates, key=lambda candidate: candidate.judged.score)
 
 
