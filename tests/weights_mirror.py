@@ -248,6 +248,7 @@ class Mirror:
         statuses: Path -> statuses that are answered, one per request, before it works.
         lies: Path -> what is sent instead of the file.
         ranges: Whether parts of files can be asked for.
+        closed: Repository -> the hub's word for why it is not shown, such as `GatedRepo`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -257,6 +258,7 @@ class Mirror:
         self.statuses: dict[str, list[int]] = {}
         self.lies: dict[str, bytes] = {}
         self.ranges = True
+        self.closed: dict[str, str] = {}
         self.revisions = {part.folder: part.revision for part in family_named(LARGE).parts}
         mirror = self
 
@@ -317,7 +319,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _hub(self, part: str, revision: str, name: str) -> None:
         """As the hub: metadata in headers; large files lie elsewhere."""
         file = self.owner.folder / part / name
-        if not (self.owner.folder / part).is_dir():
+        if part in self.owner.closed:
+            self._say(403, {"X-Error-Code": self.owner.closed[part]})
+        elif not (self.owner.folder / part).is_dir():
             self._say(404, {"X-Error-Code": "RepoNotFound"})
         elif revision != self.owner.revisions.get(part):
             self._say(404, {"X-Error-Code": "RevisionNotFound"})

@@ -256,6 +256,23 @@ def test_a_revision_that_is_gone(family: Family, store: Store, mirror: Mirror) -
         survey(family, store)
 
 
+def test_a_repository_that_asks_for_consent(family: Family, store: Store, mirror: Mirror) -> None:
+    mirror.closed[VGGT] = "GatedRepo"
+    with pytest.raises(WeightsFetchError, match=f"{VGGT} is only given to those who have accepted") as caught:
+        survey(family, store)
+    assert "HF_TOKEN" in caught.value.hint
+
+
+def test_a_machine_that_is_told_to_stay_offline(
+    family: Family, store: Store, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsFetchError, match="HF_HUB_OFFLINE is set") as caught:
+        survey(family, store)
+    assert "meshwright weights import" in caught.value.hint
+    assert mirror.requests == []
+
+
 def test_nobody_answers(family: Family, store: Store, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(WeightsFetchError, match=r"The hub does not answer .*meshwright weights import"):
@@ -301,6 +318,20 @@ def test_a_plain_web_server_over_a_store_is_a_mirror_too(
     assert not any("/resolve/" in line for line in mirror.requests)
     assert (store.folder / DINOV2 / "dinov2_vitl14_reg4_pretrain.pth").is_file()
     assert survey(family, store)[0] == []
+
+
+def test_the_record_of_a_mirrored_store_is_held_to(
+    family: Family, store: Store, mirror: Mirror, release: Path, tmp_path: Path
+) -> None:
+    there = Store(tmp_path / "there")
+    shutil.copytree(release, there.folder)
+    assert survey(family, there)[0] == []
+    mirror.folder = there.folder
+    data = bytearray((release / GENERATOR / MESH).read_bytes())
+    data[-1] ^= 1
+    (there.folder / GENERATOR / MESH).write_bytes(bytes(data))
+    with pytest.raises(WeightsFilesError, match="other contents than the server announced"):
+        fetch(only(survey(family, store, mirror=mirror.url)[0], MESH), store)
 
 
 def test_a_web_page_instead_of_weights_is_not_kept(family: Family, store: Store, mirror: Mirror, release: Path) -> None:

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from meshwright.errors import LicenceNotAcceptedError, OptionError, WeightsFilesError, WeightsNotInstalledError
+from meshwright.errors import (
+    LicenceNotAcceptedError,
+    OptionError,
+    OutputError,
+    WeightsFilesError,
+    WeightsNotInstalledError,
+)
 from meshwright.weights import LARGE, Store, family_named, installed
 from meshwright.weights.catalogue import FAMILIES, OVERRIDES, Family
 from meshwright.weights.headers import BadFileError, read_shapes
@@ -314,6 +320,22 @@ def test_known_hashes_are_held_to(store: Store, monkeypatch: pytest.MonkeyPatch)
         f"{DINOV2}/dinov2_vitl14_reg4_pretrain.pth",
     }
     assert all("other contents than the published file" in fault.message for fault in found.faults)
+
+
+def test_a_store_that_others_look_after_is_verified_too(
+    family: Family, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept(family, store)
+
+    def refuse(self: Store, record: object) -> None:
+        raise OutputError("The folder cannot be written to.")
+
+    monkeypatch.setattr(Store, "_write", refuse)
+    found = verify(family, store)
+    assert found.faults == []
+    assert found.pinned == []
+    assert found.notes == ["hashes that nobody knew are not recorded: The folder cannot be written to."]
+    installed(LARGE)
 
 
 def test_a_record_that_cannot_be_read_is_made_anew(family: Family, store: Store) -> None:

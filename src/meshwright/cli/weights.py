@@ -72,7 +72,7 @@ def where(
 @weights.command()
 @guarded
 def fetch(
-    family: Annotated[str, typer.Argument(metavar="[FAMILY]", help="As `weights list` shows it.")] = LARGE,
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="As `weights list` shows it.")] = LARGE,
     accept_licence: Accept = False,
     mirror: Annotated[
         str,

@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from meshwright.errors import DiskFullError, FileFault, WeightsFetchError, WeightsFilesError
 from meshwright.progress import Plan, Stage
 from meshwright.types import Monitor, SilentMonitor
 from meshwright.weights.catalogue import Family, FileEntry, Part
 from meshwright.weights.headers import BadFileError, read_shapes
-from meshwright.weights.store import FileRecord, Store, now
+from meshwright.weights.store import RECORD, FileRecord, Store, now
 from meshwright.weights.transfer import Resource, look_up, transfer
 from meshwright.weights.verify import Verification, hash_file, size_in_words, verify, wrong_contents
 
@@ -86,6 +88,7 @@ def survey(
     if not broken:
         return [], found
     wanted = []
+    recorded = _recorded_at(mirror) if mirror else {}
     for part in family.parts:
         folder = store.part_folder(family, part)
         fresh = not folder.is_dir()
@@ -94,7 +97,7 @@ def survey(
             if name not in broken and not (fresh and not entry.needed):
                 continue
             monitor.check()
-            resource = _find(part, entry, mirror)
+            resource = _find(part, entry, mirror, recorded.get(name, ""))
             if resource is None:
                 if entry.needed:
                     raise WeightsFetchError(
@@ -265,10 +268,22 @@ def _check_space(wanted: Sequence[Wanted], store: Store) -> None:
 # --- where files are -----------------------------------------------------------------------------------------------
 
 
-def _find(part: Part, entry: FileEntry, mirror: str) -> Resource | None:
+def _recorded_at(mirror: str) -> dict[str, str]:
+    """Name -> SHA-256 of the files of a mirror, if the record of its store is served too."""
+    try:
+        answer = httpx.get(f"{mirror.rstrip('/')}/{RECORD}", follow_redirects=True, timeout=30)
+        parts = answer.raise_for_status().json()["parts"]
+        return {f"{part}/{path}": str(file["sha256"]) for part in parts for path, file in parts[part]["files"].items()}
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # then the hashes of the catalogue, as far as it has any, are what files are held to
+
+
+def _find(part: Part, entry: FileEntry, mirror: str, recorded: str) -> Resource | None:
     """Where a file is to be had; None where the server has none of that name."""
     if mirror:
         resource = look_up(f"{mirror.rstrip('/')}/{part.folder}/{entry.path}")
+        if resource is not None:
+            resource.sha256 = recorded
     elif part.url:
         resource = look_up(f"{part.url.rstrip('/')}/{entry.path}")
     else:

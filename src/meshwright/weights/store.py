@@ -25,11 +25,13 @@ from typing import Any
 from meshwright.errors import OutputError
 from meshwright.weights.catalogue import Family, Part
 
-__all__ = ["VARIABLE", "FileRecord", "Store", "default_folder"]
+__all__ = ["RECORD", "VARIABLE", "FileRecord", "Store", "default_folder"]
 
 VARIABLE = "MESHWRIGHT_WEIGHTS"
 """Variable that names the store's folder."""
 _OWN = ".meshwright"
+RECORD = f"{_OWN}/record.json"
+"""What is recorded, below the store's folder."""
 _PACKAGED = Path(__file__).parents[1] / "models" / "reconviagen" / "checkpoints"
 
 
@@ -77,7 +79,7 @@ class Store:
 
     @property
     def record_path(self) -> Path:
-        return self.folder / _OWN / "record.json"
+        return self.folder / RECORD
 
     def part_folder(self, family: Family, part: Part) -> Path:
         """Where the files of `part` lie."""
