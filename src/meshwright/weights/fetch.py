@@ -310,12 +310,11 @@ def _find(part: Part, entry: FileEntry, mirror: str, recorded: str) -> Resource 
 def _on_hub(part: Part, entry: FileEntry) -> Resource | None:
     """Asks the hub, with the user's token if there is one."""
     try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
             HfHubHTTPError,
-            OfflineModeIsEnabled,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
@@ -325,6 +324,11 @@ def _on_hub(part: Part, entry: FileEntry) -> Resource | None:
             "Fetching weights needs the package huggingface_hub, which is not installed.",
             hint="pip install 'meshwright[weights]'",
         ) from error
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsFetchError(
+            "HF_HUB_OFFLINE is set: the hub is not to be asked.",
+            hint="Unset it, or bring the files with `meshwright weights import`.",
+        )
     url = hf_hub_url(
         part.folder, entry.path, revision=part.revision or "main", endpoint=os.environ.get("HF_ENDPOINT") or None
     )
@@ -344,11 +348,6 @@ def _on_hub(part: Part, entry: FileEntry) -> Resource | None:
                 f"The hub has no {part.folder} in revision {part.revision or 'main'}, or does not show it to you.",
                 hint="If it asks for a login, set HF_TOKEN. If the repository has moved, docs/weights.md says how to "
                 "name another revision.",
-            ) from error
-        except OfflineModeIsEnabled as error:
-            raise WeightsFetchError(
-                "HF_HUB_OFFLINE is set: the hub is not to be asked.",
-                hint="Unset it, or bring the files with `meshwright weights import`.",
             ) from error
         except Exception as error:  # whichever HTTP library this version of huggingface_hub uses
             status = getattr(getattr(error, "response", None), "status_code", 0)
