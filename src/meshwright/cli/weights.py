@@ -321,7 +321,9 @@ def _wrapped(line: str, indent: str = "  ") -> str:
     import textwrap
 
     width = min(max(shutil.get_terminal_size().columns, 40), 100)
-    return textwrap.fill(line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+    return textwrap.fill(
+        line, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _say_pinned(names: list[str], as_json: bool) -> None:
