@@ -23,7 +23,7 @@ from meshwright.types import Array, Camera
 
 __all__ = ["descend"]
 
-_OUTLINE, _DEPTH, _COLOUR = 1.0, 0.3, 0.3
+_OUTLINE, _DEPTH, _COLOUR = 1.0, 0.1, 0.3
 """Weights of the mean squares of what is missed, in pixels, pixels' widths and shares of the contrast. Outlines come first:
 a generated object has their shape, while its depth and its colours may be off everywhere."""
 _COLOUR_UNIT = 0.25
@@ -35,7 +35,7 @@ _SAMPLES = 3000
 _SMOOTH = 2.0
 """Pixels by which signed distances are blurred for their slopes."""
 _SILENT = 0.02
-"""Directions in which shape resists less than this, measured by the stiffest one, are left to colours by half or more:
+"""Directions in which outlines resist less than this, measured by the stiffest one, are left to depth and colours:
 staircases of pixels make for about 0.002."""
 _STILL = 0.02
 """Pixels: a step that moves nothing farther than this is the last."""
@@ -53,12 +53,12 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
         check_stop()
         renders = render(model, pose, cameras, device)
         colours, depths = fitted_colours(renders, sightings), explained_depth(renders, sightings)
-        # Of shape (outlines and depth) and of colour.
+        # Of outlines, and of what they are silent about.
         normals, gradients = np.zeros((2, 7, 7)), np.zeros((2, 7))
         for i, (seen, sighting) in enumerate(zip(renders, sightings, strict=True)):
             terms = [(0, _outline_term(seen, sighting))]
             if depths is not None and depths[i] is not None:
-                terms.append((0, _depth_term(seen, sighting, np.asarray(depths[i]))))
+                terms.append((1, _depth_term(seen, sighting, np.asarray(depths[i]))))
             if colours is not None:
                 terms.append((1, _colour_term(seen, sighting, colours[i], unit)))
             for kind, (weight, points, rows, residual) in terms:
@@ -73,7 +73,7 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
                 )
                 normals[kind] += jacobian.T @ (jacobian * share[:, None])
                 gradients[kind] += jacobian.T @ (share * residual)
-        if colours is not None:
+        if depths is not None or colours is not None:
             normals[0], gradients[0] = _quieted(normals[0], gradients[0])
         normal, gradient = normals.sum(0), gradients.sum(0)
         normal += np.diag(np.full(7, 1e-9 + 1e-7 * np.trace(normal) / 7))
@@ -91,10 +91,10 @@ def descend(model: Model, pose: Pose, sightings: Sequence[Sighting], device: str
 
 
 def _quieted(normal: Array, gradient: Array) -> tuple[Array, Array]:
-    """Shape left out of what it says nothing about, such as how a bottle is turned about its axis.
+    """Outlines left out of what they say nothing about, such as how a bottle is turned about its axis.
 
-    Staircases of pixels seem to resist a turn that moves no outline; colours, weaker than that, would take a hundred
-    steps against them.
+    Staircases of pixels seem to resist a turn that moves no outline; colours and depth, weaker than that, would take a
+    hundred steps against them.
     """
     strength, ways = np.linalg.eigh(normal)
     share = (np.maximum(strength, 0) / (np.maximum(strength, 0) + _SILENT * max(float(strength[-1]), 1e-30))) ** 2

@@ -136,8 +136,8 @@ def _place(
 
 _LEVELS = (
     # what the size of the pictures is divided by, most candidates, how much worse than the best, steps of descent
-    (3, 16, (1.5, 0.03), 6),
-    (2, 6, (1.35, 0.02), 5),
+    (3, 24, (1.5, 0.03), 5),
+    (2, 8, (1.35, 0.02), 5),
     (1, 3, (1.2, 0.01), 8),
 )
 """Coarse to fine. A candidate goes on if its score is up to so many times the best one's, and so much more."""
