@@ -7,7 +7,6 @@ result may be off: `abs(found - golden) <= atol + rtol * abs(golden)`.
 from __future__ import annotations
 
 import json
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -88,37 +87,3 @@ def exact_float32() -> Any:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
-
-
-def published_keys(network: str) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and stored dtype ("f16", "f32") of every key of a full-size network, from its list beside the goldens."""
-    manifest()
-    text = (FOLDER.parent / "state_dict_keys.md").read_text()
-    heading = re.search(rf"^## (?:VGGT )?{re.escape(network)}\b.*$", text, re.MULTILINE)
-    assert heading, f"state_dict_keys.md has no {network}"
-    block = text[heading.end() :].split("```")[1]
-    keys: dict[str, tuple[tuple[int, ...], str]] = {}
-    for pattern, shape, dtype in re.findall(r"^(\S+)  \[([\d, ]*)\](?:  (\w+))?$", block, re.MULTILINE):
-        for key in _written_out(pattern):
-            keys[key] = (tuple(int(n) for n in shape.split(",")), dtype or "f32")
-    return keys
-
-
-def _written_out(pattern: str) -> list[str]:
-    """`{0..3}` and `{0,2}` stand for each of several numbers."""
-    found = re.search(r"\{(?:(\d+)\.\.(\d+)|([\d,]+))\}", pattern)
-    if not found:
-        return [pattern]
-    first, last, listed = found.groups()
-    numbers = listed.split(",") if listed else [str(n) for n in range(int(first), int(last) + 1)]
-    return [
-        whole
-        for number in numbers
-        for whole in _written_out(pattern[: found.start()] + number + pattern[found.end() :])
-    ]
-
-
-def keys_of(network: torch.nn.Module) -> dict[str, tuple[tuple[int, ...], str]]:
-    """The same of a network; build it on the `meta` device, where it takes no memory."""
-    names = {torch.float16: "f16", torch.float32: "f32"}
-    return {key: (tuple(value.shape), names[value.dtype]) for key, value in network.state_dict().items()}

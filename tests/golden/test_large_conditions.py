@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import large_goldens as goldens
 from large_goldens import exact_float32
+from large_published import published, tensors_of
 from meshwright.errors import OptionError, ShapeError
 from meshwright.models.reconviagen.large.nets.conditions import GEOMETRY_LAYERS, LatentCondition, StructureCondition
 
@@ -125,7 +126,7 @@ def test_views_of_the_latent_can_be_given_in_portions() -> None:
 def test_keys_and_size_at_full_size(name: str) -> None:
     with torch.device("meta"):
         network = StructureCondition(use_fp16=True) if name == "ss_vggt_cond" else LatentCondition()
-    assert goldens.keys_of(network) == goldens.published_keys(name)
+    assert tensors_of(network) == published(name)
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count == {"ss_vggt_cond": 88_150_016, "slat_vggt_cond": 12_587_008}[name]
 

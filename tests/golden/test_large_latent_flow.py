@@ -10,6 +10,7 @@ from torch import Tensor
 
 import large_goldens as goldens
 from large_goldens import exact_float32
+from large_published import published, tensors_of
 from meshwright.errors import OptionError, ShapeError
 from meshwright.models.reconviagen.large.nets.latent_flow import LatentFlow
 from meshwright.models.reconviagen.large.sparse.tensor import SparseTensor
@@ -172,7 +173,7 @@ def test_half_precision_comes_near() -> None:
 def test_keys_and_size_at_full_size() -> None:
     with torch.device("meta"):
         network = LatentFlow(**FULL)
-    assert goldens.keys_of(network) == goldens.published_keys("slat_flow_img_dit_L_64l8p2_fp16")
+    assert tensors_of(network) == published("slat_flow_img_dit_L_64l8p2_fp16")
     assert sum(parameter.numel() for parameter in network.parameters()) == 600_432_520
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import large_goldens as goldens
 from large_goldens import exact_float32
+from large_published import published, tensors_of
 from meshwright.errors import OptionError, ShapeError
 from meshwright.models.reconviagen.large.nets.structure_decoder import StructureDecoder, StructureEncoder, occupied
 from meshwright.models.reconviagen.large.nets.structure_flow import StructureFlow
@@ -155,7 +156,7 @@ def test_golden_refuses_what_is_spoiled(name: str, spoil: Spoil) -> None:
 def test_keys_and_size_at_full_size(name: str, build: Callable[[], nn.Module], count: int) -> None:
     with torch.device("meta"):
         network = build()
-    assert goldens.keys_of(network) == goldens.published_keys(name)
+    assert tensors_of(network) == published(name)
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 

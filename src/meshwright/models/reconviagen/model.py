@@ -119,12 +119,16 @@ class ReconviagenModel(BaseReconstructionModel):
         )
 
     def _shape(self, evidence: Evidence, monitor: Monitor) -> Proposal:
-        """What the networks believe; the shape of the evidence where depth decided it."""
+        """What the networks believe; the shape of the evidence where depth, or many views, decided it."""
+        from meshwright.models.reconviagen.crops import look_straight
+
         decided = evidence.doubt < _OUTLINES
         if self._large is not None and not (decided and not self.generation.unseen_colours):
             return self._large_shape(self._large, evidence, monitor, decided=decided)
         if decided:
             return Proposal(mesh=evidence.shape, report={"proposal": "none: depth decides the shape"})
+        if not look_straight(evidence.cameras):
+            return Proposal(mesh=evidence.shape, report={"proposal": "none: views from all around decide the shape"})
         return self._mini_shape(evidence, monitor)
 
     def _large_shape(self, large: Installed, evidence: Evidence, monitor: Monitor, *, decided: bool) -> Proposal:
@@ -160,9 +164,8 @@ class ReconviagenModel(BaseReconstructionModel):
             return {"checkpoint": self._large.name, "revisions": dict(self._large.revisions)}
         assert self._checkpoint is not None
         about = self._checkpoint.about
-        return {"checkpoint": self._checkpoint.family} | {
-            name: about[name] for name in ("data_version", "objects") if name in about
-        }
+        named: dict[str, object] = {"checkpoint": self._checkpoint.family}
+        return named | {name: about[name] for name in ("data_version", "objects") if name in about}
 
     def cleanup(self) -> None:
         """Forgets the networks too."""

@@ -5,22 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from scipy.spatial import cKDTree
 
-from meshwright.colour import to_srgb8
 from meshwright.errors import InputError
 from meshwright.geometry.extract import keep_large_parts
 from meshwright.models.base import Evidence, Proposal
 from meshwright.models.reconviagen.large.config import GenerationConfig
 from meshwright.progress import Plan, Stage
-from meshwright.types import Array, MaskSource, Mesh, Monitor, View
+from meshwright.types import Array, MaskSource, Mesh, Monitor
 
 if TYPE_CHECKING:
     from meshwright.models.generation import Generation
     from meshwright.models.reconviagen.large.networks import Networks
 
-__all__ = ["config_of", "picture_of_view", "proposed"]
+__all__ = ["config_of", "proposed"]
 
 _PLAN = Plan(
     (
@@ -50,11 +48,12 @@ def proposed(
     """
     # Here, not above: torch is only needed from here on.
     from meshwright.models.reconviagen.large.generate import generate
+    from meshwright.models.reconviagen.large.pictures import picture_of
     from meshwright.models.reconviagen.placing import place
 
     shown = [view for view in evidence.views.views if view.mask_source is not MaskSource.NONE]
     made = generate(
-        [picture_of_view(view) for view in shown],
+        [picture_of(view) for view in shown],
         networks,
         config_of(generation),
         _PLAN.monitor("networks", monitor),
@@ -105,12 +104,6 @@ def config_of(generation: Generation) -> GenerationConfig:
         ),
         detail=replace(plain.detail, steps=generation.detail_steps, cfg_strength=generation.detail_guidance),
     )
-
-
-def picture_of_view(view: View) -> Array:
-    """What the networks look at: sRGB with the mask as alpha, uint8 [H, W, 4]."""
-    alpha = np.rint(255 * np.clip(view.mask, 0.0, 1.0)).astype(np.uint8)
-    return np.concatenate([to_srgb8(view.rgb), alpha[..., None]], -1)
 
 
 def nearest_colours(source: Mesh, colours: Array, target: Mesh) -> Array:
