@@ -7,8 +7,8 @@
 
 DATA holds one folder per object with transforms_train.json, views/ and gt_mesh.ply. Of deformed objects rotation and
 scale are measured against the best fit of corresponding vertices, which is not quite what fits the outlines best.
-`cpu s` is processor time of all cores together. Exit code 1 if an object that was not deformed misses the aim: 1 degree,
-1 %, 20 seconds.
+`cpu s` is processor time of all cores together. Exit code 1 if an object that was not deformed misses the aim:
+1 degree, 1 %, 20 seconds.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from harness import commit  # noqa: E402
-from placing_frames import OBJECTS, deformed, missed, random_frame, sample_object, settled  # noqa: E402
+from harness import commit
 
-from meshwright.device import describe_device, pick_device  # noqa: E402
-from meshwright.models.reconviagen.placing import place  # noqa: E402
-from meshwright.types import SilentMonitor  # noqa: E402
+from meshwright.device import describe_device, pick_device
+from meshwright.models.reconviagen.placing import place
+from meshwright.types import SilentMonitor
+from placing_frames import OBJECTS, deformed, missed, random_frame, sample_object, settled
 
 HEADINGS = ("object", "frame", "degrees", "scale %", "offset", "overlap", "orientations", "s", "cpu s", "warnings")
 

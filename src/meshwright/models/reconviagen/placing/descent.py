@@ -24,8 +24,8 @@ from meshwright.types import Array, Camera
 __all__ = ["descend"]
 
 _OUTLINE, _DEPTH, _COLOUR = 1.0, 0.1, 0.3
-"""Weights of the mean squares of what is missed, in pixels, pixels' widths and shares of the contrast. Outlines come first:
-a generated object has their shape, while its depth and its colours may be off everywhere."""
+"""Weights of the mean squares of what is missed, in pixels, pixels' widths and shares of the contrast. Outlines come
+first: a generated object has their shape, while its depth and its colours may be off everywhere."""
 _COLOUR_UNIT = 0.25
 """Of the contrast of the views: colour differences are measured by it, so that pale objects are placed like others."""
 _NOISE = 0.01

@@ -27,7 +27,7 @@ class PlaceConfig:
     image_size: int = 192
     """Long side of the views that the pose is made exact on, in pixels."""
     rotations: int = 12_000
-    """Rotations that are tried: one every 7 degrees."""
+    """Rotations that are tried: any other is within 9 degrees of one of them."""
     candidates: int = 96
     """Poses that touch the outlines equally well and are rendered."""
     views: int = 12
@@ -107,7 +107,8 @@ def _place(
 ) -> Placement:
     monitor.report(0, "Looking at the outlines")
     chosen = spread_views(cameras, config.views)
-    fine = sightings_of([views[i] for i in chosen], [cameras[i] for i in chosen], config.image_size, depth=config.use_depth)
+    seen, posed = [views[i] for i in chosen], [cameras[i] for i in chosen]
+    fine = sightings_of(seen, posed, config.image_size, depth=config.use_depth)
     prepared = prepare(mesh, colours)
     planes = tangent_planes([s.mask for s in fine], [s.camera for s in fine])
     if not planes.enough:
@@ -125,7 +126,7 @@ def _place(
     matrix[:3, :3] = best.scale / prepared.size * best.rotation
     matrix[:3, 3] = best.offset - matrix[:3, :3] @ prepared.middle
     placed = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-    report, warnings = _told(found, [views[i].name for i in chosen], poses, prepared.dropped)
+    report, warnings = _told(found, [view.name for view in seen], poses, prepared.dropped)
     return Placement(
         matrix=matrix,
         mesh=Mesh(vertices=placed.astype(np.float32), faces=mesh.faces),
@@ -145,33 +146,32 @@ _APART = 8.0
 """Degrees: closer candidates are one and the same."""
 
 
-def _chosen(
-    model: Model, poses: Poses, fine: list[Sighting], device: str, config: PlaceConfig
-) -> list[_Candidate]:
+def _chosen(model: Model, poses: Poses, fine: list[Sighting], device: str, config: PlaceConfig) -> list[_Candidate]:
     """The best pose and others that were made exact, the best first."""
-    first = [
+    poses_left = [
         Pose(rotation=poses.rotation[i], scale=float(poses.scale[i]), offset=poses.offset[i])
         for i in range(min(len(poses), config.candidates))
     ]
     found: list[_Candidate] = []
     for factor, most, (times, more), steps in _LEVELS:
         level = shrunk(fine, factor)
-        found = found or _judged(model, first, level, device)
-        worth = [c for c in found if c.judged.score < times * found[0].judged.score + more]
-        moved = [descend(model, c.pose, level, device, steps=steps) for c in _distinct(worth)[:most]]
-        found = _distinct(_judged(model, moved, level, device))
+        found = _distinct(_judged(model, poses_left, level, device))
+        found = [c for c in found if c.judged.score < times * found[0].judged.score + more][:most]
+        moved = [descend(model, candidate.pose, level, device, steps=steps) for candidate in found]
+        # Samples of a pixel are few: what descended may look worse than before, and then it goes on from there.
+        found = _distinct(found + _judged(model, moved, level, device))
+        poses_left = [candidate.pose for candidate in found]
     return found
 
 
 def _judged(model: Model, poses: Sequence[Pose], level: Sequence[Sighting], device: str) -> list[_Candidate]:
-    """The best first."""
-    candidates = [_Candidate(pose=pose, judged=compare(model, pose, level, device)) for pose in poses]
-    return sorted(candidates, key=lambda candidate: candidate.judged.score)
+    return [_Candidate(pose=pose, judged=compare(model, pose, level, device)) for pose in poses]
 
 
 def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
+    """The best first; of those that are nearly turned alike only the best."""
     kept: list[_Candidate] = []
-    for candidate in candidates:
+    for candidate in sorted(candidates, key=lambda candidate: candidate.judged.score):
         if all(angles_between(candidate.pose.rotation, other.pose.rotation) > _APART for other in kept):
             kept.append(candidate)
     return kept
@@ -216,6 +216,6 @@ def _told(
     if ties:
         away = float(angles_between(ties[0].pose.rotation, best.pose.rotation))
         warnings.append(
-            f"How the generated object is turned is not certain: turned by {away:.0f} degrees it fits the views as well."
+            f"How the generated object is turned is not certain: by {away:.0f} degrees more it fits the views as well."
         )
     return report, tuple(warnings)

@@ -17,7 +17,7 @@ _PSI = 1.533751168755204288118041
 def spread_rotations(count: int) -> Array:
     """`count` rotation matrices that leave no part of the space of rotations out, float64 [count, 3, 3].
 
-    Neighbours are about 150 / count^(1/3) degrees apart.
+    Any rotation is within about 205 / count^(1/3) degrees of one of them.
     Source: Alexa, "Super-Fibonacci Spirals: Fast, Low-Discrepancy Sampling of SO(3)", CVPR 2022.
     """
     place = np.arange(count) + 0.5

@@ -67,9 +67,7 @@ def spread_views(cameras: Sequence[Camera], count: int) -> list[int]:
     return sorted(chosen)
 
 
-def sightings_of(
-    views: Sequence[View], cameras: Sequence[Camera], size: int, *, depth: bool = True
-) -> list[Sighting]:
+def sightings_of(views: Sequence[View], cameras: Sequence[Camera], size: int, *, depth: bool = True) -> list[Sighting]:
     """Views with the long side at most `size` pixels, with their depth renders if these are wanted."""
 
     def sight(pair: tuple[View, Camera]) -> Sighting:
@@ -107,9 +105,7 @@ def shrunk(sightings: Sequence[Sighting], factor: int) -> list[Sighting]:
                 ((np.arange(rows) + 0.5) * height / rows).astype(int),
                 ((np.arange(columns) + 0.5) * width / columns).astype(int),
             )
-            depth = SeenDepth(
-                values=depth.values[middle], valid=depth.valid[middle], kind=depth.kind, unit=depth.unit
-            )
+            depth = SeenDepth(values=depth.values[middle], valid=depth.valid[middle], kind=depth.kind, unit=depth.unit)
         return Sighting(
             camera=sighting.camera.resized(columns, rows),
             mask=mask,

@@ -12,6 +12,7 @@ Hollows of the outlines say nothing here; renders speak of them afterwards (`com
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -121,10 +122,8 @@ def corner_points(vertices: Array, directions: int = 600) -> Array:
     radius = np.sqrt(1 - height**2)
     axes = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], -1).astype(np.float32)
     if len(vertices) >= 4:
-        try:
+        with contextlib.suppress(QhullError):  # a flat mesh: all of its vertices will do
             vertices = vertices[ConvexHull(vertices).vertices]
-        except QhullError:
-            pass  # a flat mesh: all of its vertices will do
     points = np.asarray(vertices, np.float32)
     best = np.concatenate([(part @ points.T).argmax(1) for part in np.array_split(axes, 8)])
     return np.asarray(vertices[np.unique(best)], np.float64)
@@ -180,7 +179,6 @@ def _judge(rotations: Array, points: Array, planes: TangentPlanes) -> Array:
 def _polished(rotations: Array, points: Array, planes: TangentPlanes, steps: int = 8) -> Poses:
     """Gauss-Newton on all seven numbers of every pose, robust against single planes."""
     reach, _ = _reach(rotations, points, planes.normals)
-    count = len(rotations)
     system = np.concatenate([reach[..., None], np.broadcast_to(planes.normals, (*reach.shape, 3))], -1)
     start = np.linalg.pinv(system) @ planes.offsets
     scale, offset = np.maximum(start[:, 0], 1e-6), start[:, 1:]
@@ -201,5 +199,4 @@ def _polished(rotations: Array, points: Array, planes: TangentPlanes, steps: int
         rotations = turned(delta[:, :3] * np.minimum(1, 0.2 / np.maximum(angle, 1e-12))) @ rotations
         scale, offset = scale * np.exp(np.clip(delta[:, 3], -0.2, 0.2)), offset + delta[:, 4:]
     misfit = np.sqrt((residual**2).mean(1))
-    assert len(misfit) == count
     return Poses(rotation=rotations, scale=scale, offset=offset, misfit=misfit)
