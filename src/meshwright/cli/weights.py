@@ -350,6 +350,7 @@ def _document(family: Family, store: Store) -> dict[str, object]:
                 "state": _state(wrong[part.folder], part),
                 "faults": [f"{fault.file}: {fault.message}" for fault in wrong[part.folder]],
                 "bytes": part.size,
+                "bytes_here": _bytes_here(family, part, store),
                 "revision": store.revision(part.folder) or part.revision,
                 "licence": part.licence.name,
                 "consequence": part.licence.consequence,
@@ -359,6 +360,12 @@ def _document(family: Family, store: Store) -> dict[str, object]:
         )
     ready = not faults and not not_accepted(family, store)
     return {"family": family.name, "title": family.title, "ready": ready, "parts": parts, "notes": notes}
+
+
+def _bytes_here(family: Family, part: Part, store: Store) -> int:
+    """What the files of a part take on this disk."""
+    files = [store.part_folder(family, part) / entry.path for entry in part.files]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _state(faults: list[FileFault], part: Part) -> str:
@@ -380,8 +387,8 @@ def _print_family(family: Family, store: Store, document: dict[str, object]) -> 
     assert isinstance(parts, list)
     for part, item in zip(parts, family.parts, strict=True):
         colour = _COLOURS[part["state"]]
-        size = f", {size_in_words(item.size)}" if item.size else ""
-        out.print(f"  {escape(item.folder)}  [{colour}]{part['state']}[/]{size}")
+        size = part["bytes_here"] if part["state"] == "installed" else item.size
+        out.print(f"  {escape(item.folder)}  [{colour}]{part['state']}[/]{f', {size_in_words(size)}' if size else ''}")
         out.print(_wrapped(item.title, "    "), markup=False)
         out.print(_wrapped(f"Licence: {item.licence.name}. {item.licence.consequence}", "    "), markup=False)
         if not family.packaged:
