@@ -14,17 +14,20 @@ torch's current stream. There are no second derivatives.
 from __future__ import annotations
 
 from meshwright.rendering.ops.antialias import antialias, build_topology
+from meshwright.rendering.ops.hashgrid import HashGrid, hash_encode
 from meshwright.rendering.ops.interpolate import interpolate
 from meshwright.rendering.ops.rasterize import rasterize
 from meshwright.rendering.ops.scatter import deterministic
 from meshwright.rendering.ops.texture import MipStack, build_mips, texture
 
 __all__ = [
+    "HashGrid",
     "MipStack",
     "antialias",
     "build_mips",
     "build_topology",
     "deterministic",
+    "hash_encode",
     "interpolate",
     "rasterize",
     "texture",
