@@ -93,7 +93,9 @@ def test_a_linear_function_is_reproduced(device: str) -> None:
     wanted = points.detach() @ torch.from_numpy(matrix).float().to(device)
     torch.testing.assert_close(out, wanted[:, None].expand(-1, 3), atol=1e-6, rtol=0)
     out.sum().backward()
-    torch.testing.assert_close(points.grad / 3, torch.from_numpy(matrix).float().to(device).expand(400, 3), atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        points.grad / 3, torch.from_numpy(matrix).float().to(device).expand(400, 3), atol=2e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("device", DEVICES)

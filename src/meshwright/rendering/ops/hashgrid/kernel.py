@@ -89,18 +89,6 @@ def weight_of(share: wp.vec3, corner: wp.int32) -> wp.float32:
     return pick(share[0], corner & 1) * pick(share[1], (corner >> 1) & 1) * pick(share[2], corner >> 2)
 
 
-@wp.func
-def weight_slope(cell: Cell, corner: wp.int32) -> wp.vec3:
-    """d weight / d point."""
-    x = pick(cell.share[0], corner & 1)
-    y = pick(cell.share[1], (corner >> 1) & 1)
-    z = pick(cell.share[2], corner >> 2)
-    sx = wp.where((corner & 1) == 1, cell.slope[0], -cell.slope[0])
-    sy = wp.where(((corner >> 1) & 1) == 1, cell.slope[1], -cell.slope[1])
-    sz = wp.where((corner >> 2) == 1, cell.slope[2], -cell.slope[2])
-    return wp.vec3(sx * y * z, x * sy * z, x * y * sz)
-
-
 def make_encode_kernel(features: int) -> wp.Kernel:
     """The blended features of a point at one level."""
 
@@ -193,12 +181,25 @@ def make_point_kernel(features: int) -> wp.Kernel:
             level = levels[number]
             cell = cell_of(points[point], level[0])
             source = point * point_stride + number * features * feature_stride
-            for corner in range(8):
-                at = entry_of(cell, corner, level) * features
-                along = wp.float32(0.0)
+            low = wp.vec4(0.0, 0.0, 0.0, 0.0)  # along the gradient, at the corners with lower x: by y, then by z
+            high = wp.vec4(0.0, 0.0, 0.0, 0.0)
+            for pair in range(4):
+                before = entry_of(cell, 2 * pair, level) * features
+                after = entry_of(cell, 2 * pair + 1, level) * features
                 for k in range(features):
-                    along += dout[source + k * feature_stride] * table[at + k]
-                total += along * weight_slope(cell, corner)
+                    g = dout[source + k * feature_stride]
+                    low[pair] += g * table[before + k]
+                    high[pair] += g * table[after + k]
+            y = cell.share[1]
+            z = cell.share[2]
+            step = high - low
+            middle = low + cell.share[0] * step
+            total += wp.vec3(
+                cell.slope[0]
+                * ((1.0 - z) * (step[0] + y * (step[1] - step[0])) + z * (step[2] + y * (step[3] - step[2]))),
+                cell.slope[1] * ((1.0 - z) * (middle[1] - middle[0]) + z * (middle[3] - middle[2])),
+                cell.slope[2] * ((1.0 - y) * (middle[2] - middle[0]) + y * (middle[3] - middle[1])),
+            )
         dpoints[point] = total
 
     return point_kernel
