@@ -150,5 +150,5 @@ def test_wrong_arguments_are_told() -> None:
         ops.hash_encode(table[1:], points, grid)
     with pytest.raises(ShapeError, match=r"points is torch.float32 \[500, 2\]"):
         ops.hash_encode(table, points[:, :2], grid)
-    with pytest.raises(ShapeError, match="points is torch.float64"):
+    with pytest.raises(ShapeError, match=r"points is torch\.float64"):
         ops.hash_encode(table, points.double(), grid)

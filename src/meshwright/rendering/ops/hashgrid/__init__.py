@@ -84,7 +84,7 @@ class _Encode(torch.autograd.Function):
             dout = dout.contiguous()
         device, count = table.device, points.shape[0]
         levels = levels_on(grid, device)
-        gradient = (dout, *dout.stride())
+        gradient = (dout, dout.stride(0), dout.stride(1))
         dtable = dpoints = None
         if table_wanted:
             dtable = _to_table(points, levels, gradient, grid, ctx.fixed_order)

@@ -32,6 +32,8 @@ class Cell:
 
 @wp.struct
 class Axis:
+    """A coordinate at one level: cell, share of the way through it, d share / d coordinate."""
+
     cell: wp.int32
     share: wp.float32
     slope: wp.float32

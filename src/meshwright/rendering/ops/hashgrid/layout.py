@@ -29,7 +29,7 @@ class HashGrid:
     finest: int = 1024
     """And at the last."""
     log2_size: int = 19
-    """Entries of a hashed level; memory and, on a CPU, the time of an optimiser's step grow with 2 to the power of it."""
+    """Entries of a hashed level, as a power of two; memory and the time of an optimiser's step grow with them."""
 
     def __post_init__(self) -> None:
         faults = []
