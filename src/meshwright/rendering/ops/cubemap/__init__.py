@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from meshwright.errors import ShapeError
 from meshwright.rendering.ops.checks import check_floats, fault
 from meshwright.rendering.ops.cubemap import kernel
-from meshwright.rendering.ops.cubemap.faces import CubeLevels, face_directions
+from meshwright.rendering.ops.cubemap.faces import CubeLevels, face_directions, levels_on
 from meshwright.rendering.ops.launch import Program, packed
 from meshwright.rendering.ops.points import add_points, over_points
 from meshwright.rendering.ops.scatter import is_deterministic
@@ -23,15 +23,14 @@ GRADIENT = Program(kernel.gradient_kernel)
 
 
 def stack_cube(levels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Cube maps [6, R, R, 3] of falling size as the one array [T, 3] that `cube_texture` reads; differentiable.
+    """Cube maps [6, R, R, 3], each of its own size, as the one array [T, 3] that `cube_texture` reads; differentiable.
 
     Raises:
-        ShapeError: One of them is no cube map, or not half as large as the one before.
+        ShapeError: One of them is no cube map.
     """
-    sizes = CubeLevels(max(levels[0].shape[1], 1) if levels[0].ndim == 4 else 1, len(levels)).sizes
-    for level, size in zip(levels, sizes, strict=True):
-        if level.shape != (6, size, size, 3):
-            raise fault("level", level, f"float32 {[6, size, size, 3]}")
+    for level in levels:
+        if level.ndim != 4 or level.shape != (6, level.shape[1], level.shape[1], 3):
+            raise fault("level", level, "float32 [6, R, R, 3]")
     return torch.cat([level.reshape(-1, 3) for level in levels])
 
 
@@ -77,10 +76,10 @@ class _Sample(torch.autograd.Function):
         level = None if level is None else packed(level)
         points = direction.numel() // 3
         out = torch.empty_like(direction)
-        numbers = (levels.size, levels.count)
-        over_points(SAMPLE, values.device, points, values, direction, level, *numbers, out)
+        stored = (levels_on(levels, values.device), len(levels.sizes))
+        over_points(SAMPLE, values.device, points, values, *stored, direction, level, out)
         ctx.save_for_backward(values, direction, level)
-        ctx.numbers, ctx.fixed_order = numbers, is_deterministic()
+        ctx.stored, ctx.fixed_order = stored, is_deterministic()
         return out
 
     @staticmethod
@@ -91,7 +90,7 @@ class _Sample(torch.autograd.Function):
         ddirection = torch.empty_like(direction) if direction_wanted else None
         dlevel = torch.empty_like(level) if level_wanted else None
         points = direction.numel() // 3
-        inputs = (values, direction, level, *ctx.numbers, packed(dout), int(values_wanted), ddirection, dlevel)
+        inputs = (values, *ctx.stored, direction, level, packed(dout), int(values_wanted), ddirection, dlevel)
         dvalues = None
         if values_wanted:
             total = add_points(

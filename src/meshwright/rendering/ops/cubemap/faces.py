@@ -8,14 +8,15 @@ the direction `major + s * right + t * down` of the face.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
+import torch
 
 from meshwright.errors import OptionError
 from meshwright.types import Array
 
-__all__ = ["DOWN", "MAJOR", "RIGHT", "CubeLevels", "face_directions"]
+__all__ = ["DOWN", "MAJOR", "RIGHT", "CubeLevels", "face_directions", "levels_on"]
 
 MAJOR = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]], float)
 """The middle of each face."""
@@ -27,37 +28,41 @@ DOWN = np.array([[0, -1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1], [0, -1, 0], [0, 
 
 @dataclass(frozen=True)
 class CubeLevels:
-    """Cube maps of falling size, stored one after the other as one array of texels [T, 3].
+    """Cube maps stored one after the other as one array of texels [T, 3].
 
     Attributes:
-        size: Texels along an edge of the first one.
-        count: How many there are; each has half the size of the one before, rounded down but at least 1.
+        sizes: Texels along an edge of each of them.
     """
 
-    size: int
-    count: int = 1
+    sizes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 4096 or not 1 <= self.count <= 16:
+        if not 1 <= len(self.sizes) <= 16 or min(self.sizes) < 1 or max(self.sizes) > 4096:
             raise OptionError(
-                f"There are no cube maps of size={self.size}, count={self.count}.",
-                hint="Use a size of 1 to 4096 and a count of 1 to 16.",
+                f"There are no cube maps of sizes {self.sizes}.", hint="Use 1 to 16 levels of 1 to 4096 texels each."
             )
 
-    @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Texels along an edge of each level."""
-        return tuple(max(self.size >> level, 1) for level in range(self.count))
+    @classmethod
+    def halving(cls, size: int) -> CubeLevels:
+        """From a power of two down to a single texel a face."""
+        return cls(tuple(size >> level for level in range(max(size, 1).bit_length())))
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """The first texel of each level."""
-        return tuple(sum(6 * size * size for size in self.sizes[:level]) for level in range(self.count))
+        return tuple(sum(6 * size * size for size in self.sizes[:level]) for level in range(len(self.sizes)))
 
     @cached_property
     def texels(self) -> int:
         """Of all levels."""
         return sum(6 * size * size for size in self.sizes)
+
+
+@lru_cache(maxsize=64)
+def levels_on(levels: CubeLevels, device: torch.device) -> torch.Tensor:
+    """For kernels, int32 [L, 2]: size and first texel of each level."""
+    rows = list(zip(levels.sizes, levels.starts, strict=True))
+    return torch.tensor(rows, dtype=torch.int32, device=device)
 
 
 def face_directions(size: int) -> Array:

@@ -169,24 +169,17 @@ def level_between(level: wp.float32, count: wp.int32) -> Level:
 
 
 @wp.func
-def start_of(level: wp.int32, size: wp.int32) -> wp.int32:
-    """The first texel of a level."""
-    total = wp.int32(0)
-    for k in range(level):
-        side = wp.max(size >> k, 1)
-        total += 6 * side * side
-    return total
+def quad_in(spot: Spot, level: wp.vec2i) -> Quad:
+    return quad_of(spot, level[0], level[1])
 
 
 @wp.func
-def look(values: wp.array[wp.vec3], spot: Spot, level: Level, size: wp.int32) -> wp.vec3:
+def look(values: wp.array[wp.vec3], levels: wp.array[wp.vec2i], spot: Spot, level: Level) -> wp.vec3:
     """What is seen at a spot, between two levels."""
-    start = start_of(level.below, size)
-    side = wp.max(size >> level.below, 1)
-    near = quad_of(spot, side, start)
+    near = quad_in(spot, levels[level.below])
     found = blend(values, near.index, near.weights)
     if level.share > 0.0:
-        far = quad_of(spot, wp.max(size >> level.above, 1), start + 6 * side * side)
+        far = quad_in(spot, levels[level.above])
         found = (1.0 - level.share) * found + level.share * blend(values, far.index, far.weights)
     return found
 
@@ -206,10 +199,10 @@ def sample_kernel(
     # In:
     first: wp.int32,
     values: wp.array[wp.vec3],  # [T], all levels
+    levels: wp.array[wp.vec2i],  # [L]: size, first texel
+    count: wp.int32,  # L
     direction: wp.array[wp.vec3],  # [P], of any length
     level: wp.array[wp.float32],  # [P] or null
-    size: wp.int32,
-    count: wp.int32,  # of levels
     # Out:
     out: wp.array[wp.vec3],  # [P]
 ):
@@ -217,7 +210,7 @@ def sample_kernel(
     wanted = wp.float32(0.0)
     if level:
         wanted = level[point]
-    out[point] = look(values, spot_of(direction[point]), level_between(wanted, count), size)
+    out[point] = look(values, levels, spot_of(direction[point]), level_between(wanted, count))
 
 
 @wp.kernel(enable_backward=False, module="unique", **BUSY)
@@ -225,10 +218,10 @@ def gradient_kernel(
     # In:
     first: wp.int32,
     values: wp.array[wp.vec3],  # [T]
+    levels: wp.array[wp.vec2i],  # [L]
+    count: wp.int32,
     direction: wp.array[wp.vec3],  # [P]
     level: wp.array[wp.float32],  # [P] or null
-    size: wp.int32,
-    count: wp.int32,
     dout: wp.array[wp.vec3],  # [P]
     values_wanted: wp.int32,
     # Out:
@@ -243,12 +236,8 @@ def gradient_kernel(
     between = level_between(wanted, count)
     spot = spot_of(direction[point])
     g = dout[point]
-    start = start_of(between.below, size)
-    side = wp.max(size >> between.below, 1)
-    near = quad_of(spot, side, start)
-    far = near
-    if count > 1:
-        far = quad_of(spot, wp.max(size >> between.above, 1), start + 6 * side * side)
+    near = quad_in(spot, levels[between.below])
+    far = quad_in(spot, levels[between.above])
     if values_wanted == 1:
         spread(dvalues, near, (1.0 - between.share) * g, between.below)
         if count > 1:

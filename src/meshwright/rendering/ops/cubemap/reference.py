@@ -43,14 +43,14 @@ def padded_faces(faces: Array) -> Array:
 def cube_texture_reference(values: Array, levels: CubeLevels, direction: Array, level: Array | None = None) -> Array:
     """Look-ups [P, 3] along directions [P, 3], between levels [P]."""
     direction = direction.astype(np.float64)
-    level = np.zeros(len(direction)) if level is None else np.clip(level.astype(np.float64), 0, levels.count - 1)
+    level = np.zeros(len(direction)) if level is None else np.clip(level.astype(np.float64), 0, len(levels.sizes) - 1)
     found = []
     for size, start in zip(levels.sizes, levels.starts, strict=True):
         faces = values[start : start + 6 * size * size].reshape(6, size, size, 3).astype(np.float64)
         found.append(_bilinear(padded_faces(faces), direction, size))
     looked_up = np.stack(found)
-    below = np.minimum(np.floor(level).astype(int), max(levels.count - 2, 0))
-    above = np.minimum(below + 1, levels.count - 1)
+    below = np.minimum(np.floor(level).astype(int), max(len(levels.sizes) - 2, 0))
+    above = np.minimum(below + 1, len(levels.sizes) - 1)
     share, each = (level - below)[:, None], np.arange(len(direction))
     result: Array = (1 - share) * looked_up[below, each] + share * looked_up[above, each]
     return result
