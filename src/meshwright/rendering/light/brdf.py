@@ -15,7 +15,7 @@ __all__ = ["brdf_scale_bias", "brdf_table"]
 
 SIDE = 64
 """Cells of the table along cosine and roughness."""
-OUTWARDS, AROUND = 64, 48
+OUTWARDS, AROUND = 48, 32
 """Half vectors summed up for each cell."""
 
 
@@ -25,7 +25,7 @@ def brdf_table() -> Array:
 
     Under white light a surface reflects f0 * scale + bias. Values stand at the centres of cells: (k + 0.5) / SIDE.
     GGX with Smith's shadowing in Schlick's form, k = roughness**2 / 2, and Schlick's Fresnel term.
-    Source: Karis 2013, "Real Shading in Unreal Engine 4". Takes half a second, once.
+    Source: Karis 2013, "Real Shading in Unreal Engine 4". Takes a third of a second, once; off by 0.0004 (rms).
     """
     place = (np.arange(SIDE) + 0.5) / SIDE
     return np.stack([_scale_bias(place, roughness) for roughness in place])

@@ -122,8 +122,8 @@ class EnvironmentLight(torch.nn.Module):
         row = (torch.arange(height) + 0.5) * math.pi / height
         column = (torch.arange(2 * height) + 0.5) * math.pi / height - math.pi
         up, turn = row[:, None].double(), column[None].double()
-        parts = torch.broadcast_tensors(up.sin() * turn.sin(), up.cos(), -up.sin() * turn.cos())
-        direction = torch.stack(parts, -1).float().to(self.texels.device)
+        across, along = up.sin() * turn.sin(), -up.sin() * turn.cos()
+        direction = torch.stack([across, up.cos().expand_as(across), along], -1).float().to(self.texels.device)
         return cube_texture(self.texels.reshape(-1, 3), CubeLevels((self.size,)), direction)
 
     @property
@@ -136,10 +136,10 @@ class EnvironmentLight(torch.nn.Module):
 
         Args:
             samples: Directions per texel of the sharper copies; each reads averages, so few are enough.
-        Source: Karis 2013; Munkberg et al. 2022, arXiv:2111.12503, section 3.3. Where lobes are wide, texels are exact
+        Source: Karis 2013; Munkberg et al. 2022, arXiv:2111.12503. Where lobes are wide, texels are exact
         sums here.
         """
-        pyramid = [self.texels]
+        pyramid: list[torch.Tensor] = [self.texels]
         while pyramid[-1].shape[1] > 1:
             pyramid.append(_halved(pyramid[-1]))
         values, levels = stack_cube(pyramid), CubeLevels.halving(self.size)

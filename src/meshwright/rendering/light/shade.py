@@ -42,7 +42,7 @@ def shade_pbr(
 
     Metals tint what they mirror with their base colour and scatter nothing; all else mirrors 4 %. Gradients reach all
     tensors and the light.
-    Source: Karis 2013; Munkberg et al. 2022, arXiv:2111.12503, section 3.3.
+    Source: Karis 2013; Munkberg et al. 2022, arXiv:2111.12503.
     """
     for name, tensor in (("kd", kd), ("ks", ks), ("normal", normal), ("view", view)):
         if tensor.shape != kd.shape or tensor.shape[-1:] != (3,):
