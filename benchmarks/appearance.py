@@ -138,7 +138,7 @@ def fit(case: str, *, steps: int, side: int, views: int, device: str) -> dict[st
         wanted = [shot.picture(look(truth(shot.points), shot.points, shot.view, lit)) for shot in training]
     volume = MaterialVolume(np.full(3, -1.0), np.full(3, 1.0), VolumeConfig(grid=GRID), device=device)
     guess = EnvironmentLight(32, device=device) if case == "unknown" else None
-    groups: list[dict[str, Any]] = [{"params": list(volume.parameters()), "lr": 0.01}]
+    groups: list[dict[str, Any]] = [{"params": list(volume.parameters()), "lr": 0.03}]
     if guess is not None:
         groups.append({"params": list(guess.parameters()), "lr": 0.02})
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
@@ -208,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=CASES, help=f"any of {', '.join(CASES)}")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--side", type=int, default=96, help="pixels along an edge of a picture")
     parser.add_argument("--views", type=int, default=16)
     options = parser.parse_args(words)

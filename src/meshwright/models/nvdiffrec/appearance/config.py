@@ -19,8 +19,8 @@ class Bounds:
 
     kd: tuple[float, float] = (0.0, 1.0)
     """Least and most base colour, linear."""
-    occlusion: tuple[float, float] = (0.0, 1.0)
-    """1 is open."""
+    occlusion: tuple[float, float] = (1.0, 1.0)
+    """1 is open. Left free, it takes half of the dark for itself: no picture tells it from a darker base colour."""
     roughness: tuple[float, float] = (0.08, 1.0)
     metalness: tuple[float, float] = (0.0, 1.0)
     tilt: float = 0.5
