@@ -1,11 +1,18 @@
-"""How long hash encoding, the material volume and light take: `python benchmarks/light.py --device cpu`."""
+"""How long hash encoding, the material volume and light take: `python benchmarks/light.py --device cpu`.
+
+`python benchmarks/light.py --processor` tells processor time on the CPU instead, all cores together: on a machine that
+is busy with other work it says what the clock on the wall cannot.
+"""
 
 from __future__ import annotations
 
+import itertools
+import sys
+import time
 from collections.abc import Callable
 
 import torch
-from harness import benchmark, main
+from harness import REGISTRY, benchmark, main
 
 from meshwright.models.nvdiffrec.appearance.config import VolumeConfig
 from meshwright.models.nvdiffrec.appearance.volume import MaterialVolume
@@ -99,5 +106,27 @@ def shade_and_back(size: int, device: str) -> Callable[[], object]:
     return run
 
 
+def processor_times() -> None:
+    """The least processor time of four calls of each benchmark."""
+    torch.set_num_threads(1)
+    print("| benchmark | parameters | processor time |\n| --- | --- | --- |")
+    for name, (build, grid) in REGISTRY.items():
+        for values in itertools.product(*grid.values()):
+            parameters = dict(zip(grid, values, strict=True))
+            call = build(**parameters, device="cpu")
+            call()
+            call()
+            spent = []
+            for _ in range(4):
+                begun = time.process_time()
+                call()
+                spent.append(time.process_time() - begun)
+            told = ", ".join(f"{key}={value}" for key, value in parameters.items())
+            print(f"| {name} | {told} | {min(spent) * 1e3:.3g} ms |", flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["--processor"]:
+        processor_times()
+    else:
+        main()
