@@ -146,7 +146,9 @@ class EnvironmentLight(torch.nn.Module):
         wanted = sharpness_levels(self.size)
         wide = [roughness**2 for side, roughness in wanted[1:] if side == EXACT]
         coarse = next(level for level in pyramid if level.shape[1] == EXACT).reshape(-1, 3)
-        summed = (_sums(tuple(wide), self.texels.device) @ coarse).view(-1, 6 * EXACT * EXACT, 3)
+        # With the channels first: then the way back too reads the matrix row by row, five times as fast on a CPU.
+        summed = torch.nn.functional.linear(coarse.t(), _sums(tuple(wide), self.texels.device)).t()
+        summed = summed.reshape(-1, 6 * EXACT * EXACT, 3)
         sampled = [
             convolve(values, levels, Lobe(roughness**2, samples, self.size), side)
             for side, roughness in wanted[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +43,8 @@ class MaterialVolume(torch.nn.Module):
 
     def __init__(
         self,
-        lower: Array,
-        upper: Array,
+        lower: Array | Sequence[float],
+        upper: Array | Sequence[float],
         config: VolumeConfig | None = None,
         *,
         device: torch.device | str = "cpu",
