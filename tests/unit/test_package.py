@@ -39,12 +39,13 @@ PUBLIC = {
         Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape remeasured simplify unwrap
     """,
     "meshwright.rendering": """
-        Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
-        interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
-        render_textured render_wireframe texture turntable_cameras
+        CubeLevels Fragments HashGrid MipStack Picture antialias build_mips build_topology contact_sheet
+        cube_texture deterministic hash_encode interpolate ops rasterize rasterize_mesh rasterize_views
+        render_coloured render_normals render_textured render_wireframe stack_cube texture turntable_cameras
     """,
     "meshwright.rendering.ops": """
-        MipStack antialias build_mips build_topology deterministic interpolate rasterize texture
+        CubeLevels HashGrid MipStack antialias build_mips build_topology cube_texture deterministic
+        hash_encode interpolate rasterize stack_cube texture
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """
