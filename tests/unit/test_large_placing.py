@@ -289,6 +289,14 @@ def test_views_without_an_outline_are_refused() -> None:
         placed(brick(BRICK), blank, CAMERAS)
 
 
+def test_a_view_without_a_mask_is_left_aside() -> None:
+    views = list(views_of([BRICK], CAMERAS, samples=2).views)
+    views[1] = replace(views[1], mask=np.ones_like(views[1].mask), mask_source=MaskSource.NONE)
+    found = placed(brick(BRICK), views, CAMERAS)
+    assert found.report["outline_overlap"] > 0.97  # type: ignore[operator]
+    assert CAMERAS[1].name not in found.report["views"]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("options", [{"image_size": 10}, {"rotations": 3}, {"candidates": 0}, {"views": 0}])
 def test_senseless_options_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(OptionError):

@@ -15,7 +15,7 @@ from meshwright.models.reconviagen.placing.prepare import prepare
 from meshwright.models.reconviagen.placing.rotations import angles_between
 from meshwright.models.reconviagen.placing.sightings import Sighting, shrunk, sightings_of, spread_views
 from meshwright.models.reconviagen.placing.tangents import Poses, corner_points, search, tangent_planes
-from meshwright.types import Array, Camera, Mesh, Monitor, View
+from meshwright.types import Array, Camera, MaskSource, Mesh, Monitor, View
 
 __all__ = ["PlaceConfig", "Placement", "place"]
 
@@ -80,7 +80,7 @@ def place(
 
     Args:
         mesh: The object in any frame and unit, of any number of faces; it may differ somewhat from what the views show.
-        views: With masks; depth renders are used where there are any.
+        views: With masks, else they are left aside; depth renders are used where there are any.
         cameras: One per view, in pixels of its picture.
         colours: sRGB per vertex, uint8 [N, 3]. They decide where outlines leave several orientations.
         monitor: For progress over this step, and cancellation.
@@ -106,16 +106,16 @@ def _place(
     config: PlaceConfig,
 ) -> Placement:
     monitor.report(0, "Looking at the outlines")
-    chosen = spread_views(cameras, config.views)
+    shown = [i for i, view in enumerate(views) if view.mask_source is not MaskSource.NONE and (view.mask >= 0.5).any()]
+    if not shown:
+        raise _no_outline()
+    chosen = [shown[i] for i in spread_views([cameras[i] for i in shown], config.views)]
     seen, posed = [views[i] for i in chosen], [cameras[i] for i in chosen]
     fine = sightings_of(seen, posed, config.image_size, depth=config.use_depth)
     prepared = prepare(mesh, colours)
     planes = tangent_planes([s.mask for s in fine], [s.camera for s in fine])
     if not planes.enough:
-        raise InputError(
-            "The object cannot be placed: no view shows its whole outline.",
-            hint="Give pictures with a plain background or an alpha channel that do not cut the object off.",
-        )
+        raise _no_outline()
     monitor.report(15, "Trying orientations")
     points = corner_points(prepared.model.vertices[np.unique(prepared.model.faces)])
     poses = search(points, planes, rotations=config.rotations, kept=4 * config.candidates)
@@ -132,6 +132,13 @@ def _place(
         mesh=Mesh(vertices=placed.astype(np.float32), faces=mesh.faces),
         report=report,
         warnings=warnings,
+    )
+
+
+def _no_outline() -> InputError:
+    return InputError(
+        "The object cannot be placed: no view shows its whole outline.",
+        hint="Give pictures with a plain background or an alpha channel that do not cut the object off.",
     )
 
 
@@ -179,8 +186,8 @@ def _distinct(candidates: list[_Candidate]) -> list[_Candidate]:
 
 _POOR = 0.85
 """Mean overlap below which an object is not that of the views, or was generated badly."""
-_TIE = 0.01
-"""Scores closer than this cannot be told apart."""
+_TIE = (1.05, 0.001)
+"""Scores up to so many times the best one, and so much more, cannot be told from it."""
 
 
 def _told(
@@ -212,7 +219,7 @@ def _told(
             f"The generated object fits the outlines badly: it shares {overlap:.0%} with them on average, "
             f"{best.judged.overlap[worst]:.0%} in view {names[worst]}."
         )
-    ties = [c for c in found[1:] if c.judged.score < best.judged.score + _TIE]
+    ties = [c for c in found[1:] if c.judged.score < _TIE[0] * best.judged.score + _TIE[1]]
     if ties:
         away = float(angles_between(ties[0].pose.rotation, best.pose.rotation))
         warnings.append(
