@@ -100,3 +100,195 @@ def slot_kernel(
                     link = k
             slots[6 * t + slot] = 7 * lower + link
             slot += 1
+
+
+@wp.kernel
+def side_kernel(
+    # In:
+    first: wp.int32,
+    sdf: wp.array(dtype=wp.float32),  # [V]
+    held: wp.array(dtype=wp.float32),  # [V] 1, 0 or -1
+    # Out:
+    inside: wp.array(dtype=wp.uint8),  # [V] 0 or 1
+):
+    v = first + wp.tid()
+    found = wp.uint8(0)
+    if held[v] > 0.0 or (held[v] == 0.0 and sdf[v] > 0.0):
+        found = wp.uint8(1)
+    inside[v] = found
+
+
+@wp.kernel
+def crossed_kernel(
+    # In:
+    first: wp.int32,
+    inside: wp.array(dtype=wp.uint8),  # [V]
+    edges: wp.array(dtype=wp.vec2i),  # [E]
+    # Out:
+    crossed: wp.array(dtype=wp.int32),  # [E] 0 or 1
+):
+    e = first + wp.tid()
+    edge = edges[e]
+    crossed[e] = wp.where(inside[edge[0]] != inside[edge[1]], 1, 0)
+
+
+@wp.func
+def code_of(inside: wp.array(dtype=wp.uint8), tet: wp.vec4i) -> wp.int32:
+    code = wp.int32(0)
+    for i in range(4):
+        code += wp.int32(inside[tet[i]]) << i
+    return code
+
+
+@wp.kernel
+def faces_kernel(
+    # In:
+    first: wp.int32,
+    inside: wp.array(dtype=wp.uint8),  # [V]
+    tets: wp.array(dtype=wp.vec4i),  # [T]
+    # Out:
+    counts: wp.array(dtype=wp.int32),  # [T] triangles of each: 0, 1 or 2
+):
+    t = first + wp.tid()
+    code = code_of(inside, tets[t])
+    bits = (code & 1) + ((code >> 1) & 1) + ((code >> 2) & 1) + ((code >> 3) & 1)
+    counts[t] = wp.where(bits == 2, 2, bits & 1)
+
+
+@wp.kernel
+def list_edges_kernel(
+    # In:
+    first: wp.int32,
+    ends: wp.array(dtype=wp.int32),  # [E] crossed edges up to and with each
+    capacity: wp.int32,
+    inside: wp.array(dtype=wp.uint8),  # [V]
+    edges: wp.array(dtype=wp.vec2i),  # [E]
+    # Out:
+    crossings: wp.array(dtype=wp.vec2i),  # [capacity] inner and outer end
+):
+    e = first + wp.tid()
+    before = wp.int32(0)
+    if e > 0:
+        before = ends[e - 1]
+    if ends[e] > before and before < capacity:
+        edge = edges[e]
+        if inside[edge[0]] == wp.uint8(0):
+            edge = wp.vec2i(edge[1], edge[0])
+        crossings[before] = edge
+
+
+@wp.kernel
+def list_faces_kernel(
+    # In:
+    first: wp.int32,
+    vertex_ends: wp.array(dtype=wp.int32),  # [E] crossed edges up to and with each
+    face_ends: wp.array(dtype=wp.int32),  # [T] triangles up to and with each tetrahedron's
+    vertex_capacity: wp.int32,
+    face_capacity: wp.int32,
+    inside: wp.array(dtype=wp.uint8),  # [V]
+    tets: wp.array(dtype=wp.vec4i),  # [T]
+    tet_edges: wp.array(dtype=wp.int32),  # [T 6]
+    table: wp.array(dtype=wp.int32),  # [16 6]
+    # Out:
+    faces: wp.array(dtype=wp.vec3i),  # [face_capacity]
+):
+    t = first + wp.tid()
+    before = wp.int32(0)
+    if t > 0:
+        before = face_ends[t - 1]
+    count = face_ends[t] - before
+    if count > 0:
+        code = code_of(inside, tets[t])
+        for k in range(count):
+            if before + k < face_capacity:
+                face = wp.vec3i()
+                fits = wp.int32(1)
+                for i in range(3):
+                    edge = tet_edges[6 * t + table[6 * code + 3 * k + i]]
+                    face[i] = vertex_ends[edge] - 1
+                    if face[i] >= vertex_capacity:
+                        fits = 0
+                if fits == 1:
+                    faces[before + k] = face
+
+
+@wp.func
+def kept_side(sdf: wp.float32, held: wp.float32, least: wp.float32) -> wp.float32:
+    """Held vertices stay on their side."""
+    if held > 0.0:
+        return wp.max(sdf, least)
+    if held < 0.0:
+        return wp.min(sdf, -least)
+    return sdf
+
+
+@wp.kernel
+def cross_kernel(
+    # In:
+    first: wp.int32,
+    crossings: wp.array(dtype=wp.vec2i),  # [N]
+    sdf: wp.array(dtype=wp.float32),  # [V]
+    held: wp.array(dtype=wp.float32),  # [V]
+    least: wp.float32,
+    positions: wp.array(dtype=wp.vec3),  # [V]
+    # Out:
+    vertices: wp.array(dtype=wp.vec3),  # [N]
+):
+    n = first + wp.tid()
+    edge = crossings[n]
+    if edge[0] == edge[1]:
+        vertices[n] = wp.vec3()
+        return
+    a = kept_side(sdf[edge[0]], held[edge[0]], least)
+    b = kept_side(sdf[edge[1]], held[edge[1]], least)
+    t = a / (a - b)
+    p = positions[edge[0]]
+    vertices[n] = p + t * (positions[edge[1]] - p)
+
+
+@wp.kernel
+def cross_gradient_kernel(
+    # In:
+    first: wp.int32,
+    starts: wp.array(dtype=wp.int32),  # [V + 1]
+    incident: wp.array(dtype=wp.int32),  # [2 E]
+    ends: wp.array(dtype=wp.int32),  # [E] crossed edges up to and with each
+    crossings: wp.array(dtype=wp.vec2i),  # [N]
+    capacity: wp.int32,  # N
+    sdf: wp.array(dtype=wp.float32),  # [V]
+    held: wp.array(dtype=wp.float32),  # [V]
+    least: wp.float32,
+    positions: wp.array(dtype=wp.vec3),  # [V]
+    dvertices: wp.array(dtype=wp.vec3),  # [N]
+    # Out:
+    dsdf: wp.array(dtype=wp.float32),  # [V]
+    dpositions: wp.array(dtype=wp.vec3),  # [V]
+):
+    """Each lattice vertex gathers from its edges: nothing is shared while it is written, the order always the same."""
+    v = first + wp.tid()
+    slope = wp.float32(0.0)
+    push = wp.vec3()
+    for k in range(starts[v], starts[v + 1]):
+        e = incident[k]
+        n = ends[e] - 1
+        before = wp.int32(0)
+        if e > 0:
+            before = ends[e - 1]
+        if n >= before and n < capacity:
+            edge = crossings[n]
+            a = kept_side(sdf[edge[0]], held[edge[0]], least)
+            b = kept_side(sdf[edge[1]], held[edge[1]], least)
+            t = a / (a - b)
+            g = dvertices[n]
+            along = wp.dot(g, positions[edge[1]] - positions[edge[0]]) / (a - b)
+            if v == edge[0]:
+                push += (1.0 - t) * g
+                slope += along * (1.0 - t)
+            else:
+                push += t * g
+                slope += along * t
+    # What is kept on its side by force does not move with its value.
+    if kept_side(sdf[v], held[v], least) != sdf[v]:
+        slope = 0.0
+    dsdf[v] = slope
+    dpositions[v] = push

@@ -15,53 +15,17 @@ from dataclasses import dataclass
 
 import torch
 
-from meshwright.errors import OptionError, ShapeError
 from meshwright.geometry.tetra.carry import Carry
+from meshwright.geometry.tetra.domain import Domain, check_start, nearest_known
 from meshwright.geometry.tetra.kernels import corner_kernel, slot_kernel
 from meshwright.geometry.tetra.places import Box, distinct, find
 from meshwright.geometry.tetra.tetrahedra import LINKS, STAR
 from meshwright.programs import Program, over_items
 
-__all__ = ["Domain", "TetraLattice", "tetra_lattice"]
+__all__ = ["TetraLattice", "tetra_lattice"]
 
 CORNERS = Program(corner_kernel)
 SLOTS = Program(slot_kernel)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Domain:
-    """The box that a lattice fills.
-
-    Attributes:
-        origin: Its lower corner, world units.
-        cell: Edge of a cubic cell, world units.
-        cells: How many along x, y, z.
-        closed: Whether its border counts as outside: no surface leaves the box open.
-    """
-
-    origin: tuple[float, float, float]
-    cell: float
-    cells: tuple[int, int, int]
-    closed: bool = True
-
-    @classmethod
-    def around(cls, low: Sequence[float], high: Sequence[float], resolution: int, *, closed: bool = True) -> Domain:
-        """Whole cells over the box from `low` to `high`, `resolution` of them along its longest side."""
-        sides = [b - a for a, b in zip(low, high, strict=True)]
-        if len(sides) != 3 or not all(side > 0 for side in sides):
-            raise ShapeError(f"The box from {list(low)} to {list(high)} has no volume.", hint="Give low < high.")
-        if not 1 <= resolution <= 2**16:
-            raise OptionError(f"resolution={resolution} makes no lattice.", hint="Use 1 to 65536.")
-        cell = max(sides) / resolution
-        nx, ny, nz = (max(1, round(side / cell + 0.4999)) for side in sides)
-        middle = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
-        x, y, z = (m - n * cell / 2 for m, n in zip(middle, (nx, ny, nz), strict=True))
-        return cls(origin=(x, y, z), cell=cell, cells=(nx, ny, nz), closed=closed)
-
-    def halved(self) -> Domain:
-        """The same box with cells of half the size."""
-        x, y, z = self.cells
-        return Domain(origin=self.origin, cell=self.cell / 2, cells=(2 * x, 2 * y, 2 * z), closed=self.closed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +82,7 @@ class TetraLattice:
         Returns:
             The new lattice, and how values go from the old vertices to the new ones.
         """
-        signed = self._checked(sdf, rings)
+        signed = check_start(self, sdf, rings)
         box = _box(self.domain.halved())
         ends = self.edges.long()
         places = self.places.long()
@@ -152,7 +116,7 @@ class TetraLattice:
             The new lattice, and how values go over. Vertices beyond the old lattice take the values, and the offset
             from their regular place, of the nearest old ones.
         """
-        signed = self._checked(sdf, rings)
+        signed = check_start(self, sdf, rings)
         box = _box(self.domain)
         ends = self.edges.long()
         places = self.places.long()
@@ -162,45 +126,11 @@ class TetraLattice:
         old = box.number(places)
         source = find(old, box.number(lattice.places.long()))
         new = source < 0
-        links = lattice.edges.long()
-        while bool((source < 0).any()):  # once for each ring beyond the old band
-            filled = source.clone()
-            for here, there in ((1, 0), (0, 1)):
-                take = (source[links[:, here]] < 0) & (source[links[:, there]] >= 0)
-                # Of several known neighbours the lowest one, on every device.
-                best = torch.full_like(source, len(places))
-                best.scatter_reduce_(0, links[take, here], source[links[take, there]], "amin")
-                filled = torch.where((filled < 0) & (best < len(places)), best, filled)
-            if bool((filled == source).all()):
-                break
-            source = filled
-        source = source.clamp(min=0)
+        source = nearest_known(source, lattice.edges.long())
         carry = Carry(sources=source[:, None], new=new)
-        displaced = (self.rest if positions is None else positions.detach()) - _world(self.domain, self.places)
-        rest = _world(self.domain, lattice.places) + displaced[source]
+        displaced = (self.rest if positions is None else positions.detach()) - self.domain.world(self.places, 0.5)
+        rest = self.domain.world(lattice.places, 0.5) + displaced[source]
         return lattice._near(signed[source], rest), carry
-
-    def clamped(self, sdf: torch.Tensor) -> torch.Tensor:
-        """Signed distance [V] with held vertices on their side, at least a thousandth of a cell from the surface."""
-        least = 1e-3 * self.cell
-        sdf = torch.where(self.held > 0, sdf.clamp(min=least), sdf)
-        return torch.where(self.held < 0, sdf.clamp(max=-least), sdf)
-
-    def _checked(self, sdf: torch.Tensor, rings: int) -> torch.Tensor:
-        if sdf.shape != (len(self.rest),):
-            raise ShapeError(
-                f"sdf is {list(sdf.shape)}, the lattice has {len(self.rest)} vertices.", hint="Give one value each."
-            )
-        if rings < 1:
-            raise OptionError(f"rings={rings} keeps nothing.", hint="Use 1 or more.")
-        signed = self.clamped(sdf.detach())
-        inside = signed > 0
-        if bool(inside.all()) or not bool(inside.any()):
-            raise ShapeError(
-                "No surface crosses the lattice, so there is nothing to stay near to.",
-                hint="Start from values that are positive inside and negative outside of the object.",
-            )
-        return signed
 
     def _near(self, sdf: torch.Tensor, rest: torch.Tensor) -> TetraLattice:
         """This lattice with the vertices at its border held on the side that `sdf` has there."""
@@ -266,11 +196,6 @@ def _named(box: Box) -> Box:
     return Box(2 * box.low - 4, (x, y, z))
 
 
-def _world(domain: Domain, places: torch.Tensor) -> torch.Tensor:
-    origin = torch.tensor(domain.origin, dtype=torch.float64, device=places.device)
-    return (origin + places.double() * (domain.cell / 2)).float()
-
-
 def _rim(domain: Domain, places: torch.Tensor) -> torch.Tensor:
     """Which vertices have no 24 tetrahedra around them even in the whole grid: on the box, or beyond it."""
     top = 2 * torch.tensor(domain.cells, device=places.device)
@@ -294,7 +219,7 @@ def _band(domain: Domain, seeds: torch.Tensor, rings: int, allowed: torch.Tensor
     """
     box = _box(domain)
     named = _named(box)
-    star = _steps(named, STAR).to(seeds.device)
+    star = named.steps(STAR).to(seeds.device)
     points = distinct(seeds)
     for _ in range(rings):
         names = distinct(named.number(2 * box.place(points))[:, None] + star)
@@ -309,11 +234,6 @@ def _band(domain: Domain, seeds: torch.Tensor, rings: int, allowed: torch.Tensor
     return _assemble(domain, points, corners)
 
 
-def _steps(box: Box, steps: Sequence[tuple[int, int, int]]) -> torch.Tensor:
-    """What each step adds to a number."""
-    return torch.tensor([(x * box.sides[1] + y) * box.sides[2] + z for x, y, z in steps])
-
-
 def _assemble(domain: Domain, points: torch.Tensor, corners: torch.Tensor) -> TetraLattice:
     """The lattice of numbered vertices [V], sorted, and tetrahedra between them, numbers [T, 4]; nothing is held."""
     device, count = points.device, len(points)
@@ -321,7 +241,7 @@ def _assemble(domain: Domain, points: torch.Tensor, corners: torch.Tensor) -> Te
     tets = find(points, corners).int()
     del corners
     # An edge is its lower end and one of seven steps; those slots that some tetrahedron uses become edges.
-    links = _steps(box, LINKS).to(device)
+    links = box.steps(LINKS).to(device)
     slots = torch.empty((len(tets), 6), dtype=torch.int32, device=device)
     over_items(SLOTS, device, len(tets), points, tets, links, slots)
     used = torch.zeros(count * len(LINKS), dtype=torch.bool, device=device)
@@ -337,7 +257,7 @@ def _assemble(domain: Domain, points: torch.Tensor, corners: torch.Tensor) -> Te
     return TetraLattice(
         domain=domain,
         places=places.int(),
-        rest=_world(domain, places),
+        rest=domain.world(places, 0.5),
         held=torch.zeros(count, device=device),
         tets=tets,
         edges=edges.int(),

@@ -6,6 +6,7 @@ so that the same surface gives the same lattice on every device.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,10 @@ class Box:
         place = torch.stack([line // self.sides[1], line % self.sides[1], number % self.sides[2]], -1)
         return place + self.low
 
+    def steps(self, steps: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """What each step (x, y, z) adds to a number, int64 [S]; on the CPU."""
+        return torch.tensor([(x * self.sides[1] + y) * self.sides[2] + z for x, y, z in steps])
+
 
 def distinct(numbers: torch.Tensor) -> torch.Tensor:
     """Sorted and without repeats and without those below 0, int64 [N]."""
@@ -48,7 +53,8 @@ def distinct(numbers: torch.Tensor) -> torch.Tensor:
         kept &= ordered >= 0
         return torch.from_numpy(ordered[kept])
     found = torch.unique(numbers)
-    return found[found >= 0]
+    kept_ones: torch.Tensor = found[found >= 0]
+    return kept_ones
 
 
 def find(numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -56,4 +62,5 @@ def find(numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     if len(numbers) == 0:
         return torch.full_like(wanted, -1)
     spot = torch.searchsorted(numbers, wanted).clamp_(max=len(numbers) - 1)
-    return torch.where(numbers[spot] == wanted, spot, -1)
+    found: torch.Tensor = torch.where(numbers[spot] == wanted, spot, -1)
+    return found
