@@ -5,8 +5,8 @@
     surface = field.surface()            # vertices with gradients, faces
     field = field.refined()              # half the cell size near the surface, the same shape; a new optimiser
 
-Signed distance is a leaf of its own, in world units. Offsets are bounded: `reach * cell * tanh(raw)`, half a cell unless
-said otherwise. When a field is refined its offsets become part of where the new lattice rests.
+Signed distance is a leaf of its own, in world units. Offsets are bounded: `reach * cell * tanh(raw)`, half a cell
+unless said otherwise. When a field is refined its offsets become part of where the new lattice rests.
 """
 
 from __future__ import annotations

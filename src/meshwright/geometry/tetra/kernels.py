@@ -57,6 +57,7 @@ def corner_kernel(
     swap = wp.int32(0)
     if ((odd - along + 3) % 3 == 1) != (side > 0):
         swap = 1
+    outer = wp.int32(0)
     for corner in range(4):
         p = middle
         if corner < 2:
@@ -73,7 +74,11 @@ def corner_kernel(
         found = wp.int64(-1)
         if beyond < 2:
             found = (wp.int64(p[0] - low) * side_y + wp.int64(p[1] - low)) * side_z + wp.int64(p[2] - low)
+        outer += wp.min(beyond, 1)
         corners[4 * t + corner] = found
+    # Of a tetrahedron that fills part of the box at most one corner lies beyond it.
+    if outer > 1:
+        corners[4 * t] = wp.int64(-1)
 
 
 @wp.kernel

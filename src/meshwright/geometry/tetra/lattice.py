@@ -70,15 +70,15 @@ class TetraLattice:
     ) -> tuple[TetraLattice, Carry]:
         """Cells of half the size near the surface.
 
-        Each tetrahedron is split into eight of its shape. Of the parts, those are kept that touch the ends of a crossed
-        edge (that is all which the surface meets, and more), and `rings - 1` times their neighbours. With values taken
-        over by the returned carry the surface is the same as before, as a set of points.
+        Each tetrahedron is split into eight of its shape. Of the parts, those are kept that touch the crossing half of
+        a crossed edge (with that all which the surface meets), and `rings - 1` times their neighbours. With values
+        taken over by the returned carry the surface is the same as before, as a set of points.
 
         Args:
             sdf: Signed distance of the vertices, float32 [V].
             positions: Where the vertices are; `rest` if left out. New vertices rest at the means of these.
-            rings: How far the band reaches, at least 1; each ring is about 0.8 of a new cell to either side. The band
-                never reaches beyond this lattice.
+            rings: How far the band reaches, at least 1; each ring is about 0.8 of a new cell to either side. From 2 on
+                nothing is held that the surface meets. The band never reaches beyond this lattice.
         Returns:
             The new lattice, and how values go from the old vertices to the new ones.
         """

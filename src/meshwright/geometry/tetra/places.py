@@ -53,8 +53,9 @@ def distinct(numbers: torch.Tensor) -> torch.Tensor:
         kept &= ordered >= 0
         return torch.from_numpy(ordered[kept])
     found = torch.unique(numbers)
-    kept_ones: torch.Tensor = found[found >= 0]
-    return kept_ones
+    found = found[found >= 0]
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 def find(numbers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

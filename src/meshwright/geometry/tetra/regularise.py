@@ -1,4 +1,4 @@
-"""What keeps an extracted surface tame while it is fitted. All of it costs what the surface does, not what the grid does.
+"""What keeps an extracted surface tame while it is fitted; it costs what the surface does, not what the grid does.
 
 Nothing here waits for a GPU, and what a capacity left empty counts for nothing.
 """
@@ -75,7 +75,8 @@ def normal_consistency(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Ten
     pair = (name[1:] == name[:-1]) & (start[order] != end[order])[1:]
     weight = pair.to(vertices.dtype)
     cosine = (normal.index_select(0, first) * normal.index_select(0, second)).sum(1)
-    return ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
+    mean: torch.Tensor = ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
+    return mean
 
 
 def unevenness(surface: Surface) -> torch.Tensor:
