@@ -217,9 +217,12 @@ def fit(field: tetra.ShapeField, solid: Solid, steps: int, cell: float) -> float
 def start(
     kind: type, distance: Callable[[Points], Points], resolution: int, device: str, rings: int
 ) -> tetra.ShapeField:
-    """Refined to `resolution` from 32 cells, with the values of the shape at every level."""
+    """Refined to `resolution` from at most 32 cells, with the values of the shape at every level."""
+    first = resolution
+    while first > 32 and first % 2 == 0:
+        first //= 2
     make = tetra.tetra_lattice if kind is tetra.TetraField else tetra.cube_lattice
-    lattice = make((-1, -1, -1), (1, 1, 1), min(resolution, 32), device=device)
+    lattice = make((-1, -1, -1), (1, 1, 1), first, device=device)
     field = kind.start(lattice, distance)
     while field.lattice.domain.cells[0] < resolution:
         lattice, _ = field.lattice.refined(field.sdf, rings=rings)

@@ -24,5 +24,8 @@ class Carry:
     new: torch.Tensor | None = None
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
-        """Values [V, ...] of the old vertices to values [V', ...] of the new ones."""
+        """Values [V, ...] of the old vertices to values [V', ...] of the new ones.
+
+        Give signed distance as the old lattice saw it (`domain.clamped`): what it held may be free in the new one.
+        """
         return values[self.sources].mean(1)

@@ -19,6 +19,7 @@ import torch
 
 from meshwright.geometry.tetra.carry import Carry
 from meshwright.geometry.tetra.cubes import CubeLattice
+from meshwright.geometry.tetra.domain import clamped
 from meshwright.geometry.tetra.flexible import WEIGHTS, march_cubes_dual
 from meshwright.geometry.tetra.lattice import TetraLattice
 from meshwright.geometry.tetra.marching import march_tetrahedra
@@ -112,7 +113,12 @@ class TetraField:
 
     def _on(self, lattice: TetraLattice, carry: Carry) -> TetraField:
         offsets = _leaf(torch.zeros_like(lattice.rest))
-        return TetraField(lattice=lattice, sdf=_leaf(carry(self.sdf.detach())), offsets=offsets, reach=self.reach)
+        return TetraField(
+            lattice=lattice,
+            sdf=_leaf(carry(clamped(self.lattice, self.sdf.detach()))),
+            offsets=offsets,
+            reach=self.reach,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,7 +178,7 @@ class CubeField:
     def _on(self, lattice: CubeLattice, carry: Carry, weights: torch.Tensor) -> CubeField:
         return CubeField(
             lattice=lattice,
-            sdf=_leaf(carry(self.sdf.detach())),
+            sdf=_leaf(carry(clamped(self.lattice, self.sdf.detach()))),
             offsets=_leaf(torch.zeros_like(lattice.rest)),
             weights=_leaf(weights),
             reach=self.reach,

@@ -179,7 +179,8 @@ def tetra_lattice(
         names.append(torch.stack(torch.meshgrid(*ranges, indexing="ij"), -1).reshape(-1, 3))
     numbers = distinct(_named(box).number(torch.cat(names).to(device)))
     corners = _corners(domain, numbers)
-    lattice = _assemble(domain, distinct(corners), corners)
+    points = distinct(corners)
+    lattice = _assemble(domain, points, find(points, corners))
     held = torch.where(_rim(domain, lattice.places), -1.0 if closed else 0.0, 0.0)
     return TetraLattice(**(vars(lattice) | {"held": held}))
 
@@ -221,25 +222,29 @@ def _band(domain: Domain, seeds: torch.Tensor, rings: int, allowed: torch.Tensor
     named = _named(box)
     star = named.steps(STAR).to(seeds.device)
     points = distinct(seeds)
-    for _ in range(rings):
+    for ring in range(rings):
         names = distinct(named.number(2 * box.place(points))[:, None] + star)
         corners = _corners(domain, names)
         corners = corners[(corners >= 0).all(1)]
         points = distinct(corners)
-        if allowed is not None:
-            known = find(allowed, points) >= 0
-            kept = known[find(points, corners)].all(1)
-            corners = corners[kept]
-            points = distinct(corners)
-    return _assemble(domain, points, corners)
+        if allowed is not None and ring + 1 < rings:
+            points = points[find(allowed, points) >= 0]
+    tets = find(points, corners)
+    del corners
+    if allowed is not None:
+        tets = tets[(find(allowed, points) >= 0)[tets].all(1)]
+        used = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        used[tets.reshape(-1)] = True
+        tets = (used.cumsum(0) - 1)[tets]
+        points = points[used]
+    return _assemble(domain, points, tets)
 
 
-def _assemble(domain: Domain, points: torch.Tensor, corners: torch.Tensor) -> TetraLattice:
-    """The lattice of numbered vertices [V], sorted, and tetrahedra between them, numbers [T, 4]; nothing is held."""
+def _assemble(domain: Domain, points: torch.Tensor, tets: torch.Tensor) -> TetraLattice:
+    """The lattice of numbered vertices [V], sorted, and tetrahedra between them, int64 [T, 4]; nothing is held."""
     device, count = points.device, len(points)
     box = _box(domain)
-    tets = find(points, corners).int()
-    del corners
+    tets = tets.int()
     # An edge is its lower end and one of seven steps; those slots that some tetrahedron uses become edges.
     links = box.steps(LINKS).to(device)
     slots = torch.empty((len(tets), 6), dtype=torch.int32, device=device)

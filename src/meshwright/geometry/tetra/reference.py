@@ -16,7 +16,8 @@ def crossing_reference(sdf: Array, positions: Array, ends: Array) -> Array:
     """Where a linear interpolation between two vertices is 0, for each pair [N, 2]: [N, 3]."""
     a, b = sdf[ends[:, 0]], sdf[ends[:, 1]]
     share = (a / (a - b))[:, None]
-    return (1 - share) * positions[ends[:, 0]] + share * positions[ends[:, 1]]
+    points: Array = (1 - share) * positions[ends[:, 0]] + share * positions[ends[:, 1]]
+    return points
 
 
 def tetrahedra_reference(tets: Array, sdf: Array) -> list[tuple[tuple[int, int], ...]]:
