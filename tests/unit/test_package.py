@@ -38,6 +38,11 @@ PUBLIC = {
     "meshwright.geometry": """
         Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape remeasured simplify unwrap
     """,
+    "meshwright.geometry.tetra": """
+        Capacity Carry CubeField CubeLattice Domain ShapeField Surface TetraField TetraLattice WEIGHTS
+        cube_lattice laplacian march_cubes_dual march_tetrahedra normal_consistency sign_changes
+        tetra_lattice unevenness volume_distance
+    """,
     "meshwright.rendering": """
         Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
         interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals

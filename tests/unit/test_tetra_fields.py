@@ -20,7 +20,9 @@ from meshwright.geometry.tetra import (
     normal_consistency,
     sign_changes,
     unevenness,
+    volume_distance,
 )
+from meshwright.geometry.volume import Volume
 from tetra_scenes import is_closed, noise, sphere, torus, volume
 
 DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)]
@@ -76,6 +78,24 @@ def test_a_fit_moves_and_shrinks_the_surface(kind: str, device: str) -> None:
     mesh = field.surface(final=True).mesh()
     assert is_closed(mesh)
     assert volume(mesh) == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.05)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", [TetraField, CubeField])
+def test_starts_from_a_voxel_grid(kind: type[TetraField] | type[CubeField], device: str) -> None:
+    """A linear field is met exactly between voxels and falls outside; a sphere's volume comes out."""
+    steps = np.arange(21) * 0.1 - 1.0
+    x, y, z = np.meshgrid(steps, steps[:17] + 0.2, steps[:19], indexing="ij")
+    origin = np.array([-1.0, -0.8, -1.0])
+    linear = volume_distance(Volume(field=0.3 * x - 0.2 * y + z, origin=origin, cell=0.1))
+    points = torch.tensor([[0.33, 0.21, -0.47], [-1.0, -0.8, 0.8], [1.0, 0.0, 1.1]], device=device)
+    expected = torch.tensor([0.099 - 0.042 - 0.47, -0.3 + 0.16 + 0.8, 0.3 + 0.8 - 0.3], device=device)
+    torch.testing.assert_close(linear(points), expected, atol=1e-5, rtol=0)
+    ball = Volume(field=0.6 - np.sqrt(x**2 + y**2 + z**2), origin=origin, cell=0.1)
+    field = kind.near(LOW, HIGH, 64, volume_distance(ball), device=device)
+    assert max(field.lattice.domain.cells) == 64
+    mesh = field.surface(final=True).mesh()
+    assert is_closed(mesh) and volume(mesh) == pytest.approx(4 / 3 * math.pi * 0.6**3, rel=0.03)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -290,3 +290,19 @@ def test_wrong_tensors_are_named() -> None:
         march_cubes_dual(lattice, torch.zeros(5))
     empty = march_cubes_dual(lattice, sdf, None, torch.zeros(27, 21))
     assert empty.vertices.shape == (0, 3) and empty.faces.shape == (0, 3) and empty.fits()
+
+
+@pytest.mark.gpu
+def test_cpu_and_gpu_agree_and_nothing_waits_with_a_capacity() -> None:
+    (lattice, leaves), (other, others) = scene("cpu", True), scene("cuda:0", True)
+    a, b = march_cubes_dual(lattice, *leaves), march_cubes_dual(other, *others)
+    assert torch.equal(a.faces, b.faces.cpu())
+    torch.testing.assert_close(a.vertices, b.vertices.cpu(), atol=1e-5, rtol=1e-5)
+    room = Capacity(vertices=len(a.vertices) + 100, faces=len(a.faces) + 100)
+    march_cubes_dual(other, *others, capacity=room)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        surface = march_cubes_dual(other, *others, capacity=room)
+        torch.autograd.grad(surface.vertices.sum() + unevenness(surface), others)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,7 +1,6 @@
 """Surfaces as differentiable functions of values on a grid: tetrahedra (DMTet) or cubes (FlexiCubes).
 
-    lattice = tetra_lattice((-1, -1, -1), (1, 1, 1), 32)
-    field = TetraField.start(lattice, lambda points: 0.5 - points.norm(dim=1)).refined().refined()
+    field = TetraField.near((-1, -1, -1), (1, 1, 1), 128, lambda points: 0.5 - points.norm(dim=1))
     surface = field.surface()
 
 Signed distance is positive inside. Faces are counter-clockwise from outside. One source for CPU and CUDA.
@@ -12,7 +11,7 @@ from __future__ import annotations
 from meshwright.geometry.tetra.carry import Carry
 from meshwright.geometry.tetra.cubes import CubeLattice, cube_lattice
 from meshwright.geometry.tetra.domain import Domain
-from meshwright.geometry.tetra.fields import CubeField, ShapeField, TetraField
+from meshwright.geometry.tetra.fields import CubeField, ShapeField, TetraField, volume_distance
 from meshwright.geometry.tetra.flexible import WEIGHTS, march_cubes_dual
 from meshwright.geometry.tetra.lattice import TetraLattice, tetra_lattice
 from meshwright.geometry.tetra.marching import march_tetrahedra
@@ -38,4 +37,5 @@ __all__ = [
     "sign_changes",
     "tetra_lattice",
     "unevenness",
+    "volume_distance",
 ]

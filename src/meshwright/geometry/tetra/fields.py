@@ -1,6 +1,6 @@
 """A surface as numbers to be fitted: one interface for both extractors.
 
-    field = TetraField.start(lattice, lambda points: 0.4 - points.norm(dim=1))
+    field = TetraField.near(low, high, 64, volume_distance(volume))    # or any function of points
     optimiser = torch.optim.Adam(field.leaves(), lr=...)
     surface = field.surface()            # vertices with gradients, faces
     field = field.refined()              # half the cell size near the surface, the same shape; a new optimiser
@@ -11,25 +11,31 @@ unless said otherwise. When a field is refined its offsets become part of where 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from torch.nn import functional
 
 from meshwright.geometry.tetra.carry import Carry
-from meshwright.geometry.tetra.cubes import CubeLattice
+from meshwright.geometry.tetra.cubes import CubeLattice, cube_lattice
 from meshwright.geometry.tetra.domain import clamped
 from meshwright.geometry.tetra.flexible import WEIGHTS, march_cubes_dual
-from meshwright.geometry.tetra.lattice import TetraLattice
+from meshwright.geometry.tetra.lattice import TetraLattice, tetra_lattice
 from meshwright.geometry.tetra.marching import march_tetrahedra
 from meshwright.geometry.tetra.regularise import sign_changes
 from meshwright.geometry.tetra.surface import Capacity, Surface
+from meshwright.geometry.volume import Volume
 
-__all__ = ["CubeField", "ShapeField", "TetraField"]
+__all__ = ["CubeField", "ShapeField", "TetraField", "volume_distance"]
 
 REACH = 0.5
 """How far a vertex may move along each axis, in cells."""
+
+WHOLE = 32
+"""Cells a side up to which a whole grid is made; finer ones are refined from it near the surface."""
 
 Distance = Callable[[torch.Tensor], torch.Tensor]
 """Signed distance, positive inside, [P] at points [P, 3]."""
@@ -65,6 +71,33 @@ class ShapeField(Protocol):
         ...
 
 
+def volume_distance(volume: Volume) -> Distance:
+    """The field of a voxel grid between its voxels, trilinear; beyond the grid it falls with the distance to it.
+
+    Args:
+        volume: Such as the visual hull with depth carved in, positive inside.
+    """
+    field = torch.from_numpy(np.ascontiguousarray(volume.field, np.float32))[None, None]
+
+    def distance(points: torch.Tensor) -> torch.Tensor:
+        size = torch.tensor(volume.field.shape, device=points.device) - 1
+        place = (points - torch.from_numpy(volume.origin).to(points)) / volume.cell
+        within = torch.minimum(place.clamp(min=0), size)
+        # Torch counts the last axis first, and from -1 to 1.
+        grid = (2 * within / size - 1).flip(1).view(1, -1, 1, 1, 3)
+        values = functional.grid_sample(field.to(points), grid, align_corners=True).view(-1)
+        return values - (place - within).norm(dim=1) * volume.cell
+
+    return distance
+
+
+def _coarse(resolution: int) -> int:
+    """Where to begin: halved until a whole grid is small."""
+    while resolution > WHOLE and resolution % 2 == 0:
+        resolution //= 2
+    return resolution
+
+
 def _leaf(values: torch.Tensor) -> torch.Tensor:
     return values.detach().clone().requires_grad_()
 
@@ -90,6 +123,29 @@ class TetraField:
         """From a signed distance function."""
         sdf = _leaf(distance(lattice.rest).float())
         return cls(lattice=lattice, sdf=sdf, offsets=_leaf(torch.zeros_like(lattice.rest)), reach=reach)
+
+    @classmethod
+    def near(
+        cls,
+        low: Sequence[float],
+        high: Sequence[float],
+        resolution: int,
+        distance: Distance,
+        *,
+        rings: int = 2,
+        device: str | torch.device = "cpu",
+    ) -> TetraField:
+        """From a signed distance function over a box, at any resolution for what the surface costs.
+
+        Resolutions above 32 should be even many times: a grid of at most 32 cells is refined, with values of the
+        function at each level. What is thinner than its cells is not found.
+        """
+        lattice = tetra_lattice(low, high, _coarse(resolution), device=device)
+        field = cls.start(lattice, distance)
+        while max(lattice.domain.cells) < resolution:
+            lattice, _ = lattice.refined(field.sdf, rings=rings)
+            field = cls.start(lattice, distance)
+        return field
 
     def leaves(self) -> list[torch.Tensor]:
         return [self.sdf, self.offsets]
@@ -149,6 +205,25 @@ class CubeField:
             weights=_leaf(lattice.rest.new_zeros((len(lattice.cubes), WEIGHTS))),
             reach=reach,
         )
+
+    @classmethod
+    def near(
+        cls,
+        low: Sequence[float],
+        high: Sequence[float],
+        resolution: int,
+        distance: Distance,
+        *,
+        rings: int = 2,
+        device: str | torch.device = "cpu",
+    ) -> CubeField:
+        """As `TetraField.near`."""
+        lattice = cube_lattice(low, high, _coarse(resolution), device=device)
+        field = cls.start(lattice, distance)
+        while max(lattice.domain.cells) < resolution:
+            lattice, _ = lattice.refined(field.sdf, rings=rings)
+            field = cls.start(lattice, distance)
+        return field
 
     def leaves(self) -> list[torch.Tensor]:
         return [self.sdf, self.offsets, self.weights]
