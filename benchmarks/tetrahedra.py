@@ -214,36 +214,17 @@ def fit(field: tetra.ShapeField, solid: Solid, steps: int, cell: float) -> float
     return (time.process_time() - begun) / steps
 
 
-def start(
-    kind: type, distance: Callable[[Points], Points], resolution: int, device: str, rings: int
-) -> tetra.ShapeField:
-    """Refined to `resolution` from at most 32 cells, with the values of the shape at every level."""
-    first = resolution
-    while first > 32 and first % 2 == 0:
-        first //= 2
-    make = tetra.tetra_lattice if kind is tetra.TetraField else tetra.cube_lattice
-    lattice = make((-1, -1, -1), (1, 1, 1), first, device=device)
-    field = kind.start(lattice, distance)
-    while field.lattice.domain.cells[0] < resolution:
-        lattice, _ = field.lattice.refined(field.sdf, rings=rings)
-        field = kind.start(lattice, distance)
-    return field
-
-
 def quality(device: str, resolution: int, steps: int) -> None:
-    print(f"{resolution} cells, box of side 2, {steps} steps; chamfer in thousandths of a cell\n")
-    print("| shape | extractor | | faces | chamfer | normals, mean | 95 % | triangles | needles | a step |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, solid in SOLIDS.items():
         for kind, make in KINDS.items():
-            field = start(make, solid.distance, resolution, device, 2)
+            field = make.near((-1, -1, -1), (1, 1, 1), resolution, solid.distance, device=device)
             cell = field.lattice.cell
             for state in ("sampled", "fitted"):
                 seconds = fit(field, solid, steps, cell) if state == "fitted" else 0.0
                 f = compare(field.surface(final=True).mesh(), solid)
                 took = f"{seconds * 1e3:.0f} ms" if seconds else ""
                 print(
-                    f"| {name} | {kind} | {state} | {f.faces} | {1e3 * f.chamfer / cell:.1f} | {f.angle:.2f}° "
+                    f"| {name} | {kind} {resolution} | {state} | {f.faces} | {1e5 * f.chamfer:.1f} | {f.angle:.2f}° "
                     f"| {f.far_angle:.2f}° | {f.shape:.2f} | {100 * f.needles:.1f} % | {took} |",
                     flush=True,
                 )
@@ -268,7 +249,7 @@ def cost(device: str, resolutions: list[int]) -> None:
     for kind, make in KINDS.items():
         for resolution in resolutions:
             begun = clock()
-            field = start(make, solid.distance, resolution, device, 2)
+            field = make.near((-1, -1, -1), (1, 1, 1), resolution, solid.distance, device=device)
             synchronise(device)
             made = clock() - begun
             lattice = field.lattice
@@ -292,13 +273,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["quality", "cost"])
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--resolution", type=int, nargs="+", help="cells a side (quality: 32, cost: 64 128 256)")
+    parser.add_argument("--resolution", type=int, nargs="+", help="cells a side (quality: 24 48, cost: 64 128 256)")
     parser.add_argument("--steps", type=int, default=200, help="of the fit")
     options = parser.parse_args()
     device = pick_device(options.device)
     print(f"{describe_device(device)['name']} ({device}), commit {commit()}\n")
     if options.what == "quality":
-        for resolution in options.resolution or [32]:
+        print(f"Box of side 2, {options.steps} steps; chamfer in 1e-5.\n")
+        print("| shape | extractor, cells | | faces | chamfer | normals | 95 % | triangles | needles | a step |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        for resolution in options.resolution or [24, 48]:
             quality(device, resolution, options.steps)
     else:
         cost(device, options.resolution or [64, 128, 256])

@@ -86,7 +86,8 @@ def volume_distance(volume: Volume) -> Distance:
         # Torch counts the last axis first, and from -1 to 1.
         grid = (2 * within / size - 1).flip(1).view(1, -1, 1, 1, 3)
         values = functional.grid_sample(field.to(points), grid, align_corners=True).view(-1)
-        return values - (place - within).norm(dim=1) * volume.cell
+        found: torch.Tensor = values - (place - within).norm(dim=1) * volume.cell
+        return found
 
     return distance
 
