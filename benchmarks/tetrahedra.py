@@ -2,6 +2,7 @@
 
     python benchmarks/tetrahedra.py quality     # both extractors against shapes in closed form, before and after a fit
     python benchmarks/tetrahedra.py cost        # time and memory at 64, 128 and 256 cells
+    python benchmarks/tetrahedra.py outlines    # which share of a silhouette gives gradients, see ops.antialias
 
 Chamfer distance is exact in both directions: mesh to shape by its distance function, shape to mesh by a search for the
 nearest point of each of 20,000 points on the shape. Times are process time (seconds of work on all cores together) on a
@@ -24,6 +25,7 @@ from harness import commit, synchronise
 from meshwright._warp import wp
 from meshwright.device import describe_device, pick_device
 from meshwright.geometry import tetra
+from meshwright.rendering import ops
 from meshwright.types import Mesh
 
 Points = torch.Tensor
@@ -269,11 +271,32 @@ def cost(device: str, resolutions: list[int]) -> None:
     print(f"\npeak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
+def outlines(device: str, resolutions: list[int]) -> None:
+    """Pairs of pixels between the sphere and the background that antialiasing blends, of all there are."""
+    print("| extractor, cells | faces | 256 x 256 | 512 x 512 | 1024 x 1024 |\n| --- | --- | --- | --- | --- |")
+    for resolution in resolutions:
+        for kind, make in KINDS.items():
+            field = make.near((-1, -1, -1), (1, 1, 1), resolution, SOLIDS["sphere"].distance, device=device)
+            surface = field.surface()
+            points = surface.vertices.detach() @ torch.tensor(TURN, dtype=torch.float32, device=device) * 0.8
+            pos = torch.cat([points, torch.ones_like(points[:, :1])], 1)[None]
+            shares = []
+            for side in (256, 512, 1024):
+                rast, _ = ops.rasterize(pos, surface.faces, (side, side))
+                mask = (rast[..., 3:] > 0).float()
+                soft = ops.antialias(mask, rast, pos, surface.faces)
+                pairs = sum(int((mask.diff(dim=axis) != 0).sum()) for axis in (1, 2))
+                shares.append(f"{100 * int((soft != mask).sum()) / pairs:.1f} %")
+            print(f"| {kind} {resolution} | {len(surface.faces)} | {' | '.join(shares)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["quality", "cost"])
+    parser.add_argument("what", choices=["quality", "cost", "outlines"])
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--resolution", type=int, nargs="+", help="cells a side (quality: 24 48, cost: 64 128 256)")
+    parser.add_argument(
+        "--resolution", type=int, nargs="+", help="cells a side (24 48; cost: 64 128 256; outlines: 32 64 128)"
+    )
     parser.add_argument("--steps", type=int, default=200, help="of the fit")
     options = parser.parse_args()
     device = pick_device(options.device)
@@ -284,6 +307,8 @@ def main() -> None:
         print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
         for resolution in options.resolution or [24, 48]:
             quality(device, resolution, options.steps)
+    elif options.what == "outlines":
+        outlines(device, options.resolution or [32, 64, 128])
     else:
         cost(device, options.resolution or [64, 128, 256])
 
