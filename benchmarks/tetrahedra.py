@@ -12,6 +12,7 @@ CPU and wall time between two synchronisations on CUDA, medians.
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import statistics
 import time
@@ -273,7 +274,8 @@ def cost(device: str, resolutions: list[int]) -> None:
 
 def outlines(device: str, resolutions: list[int]) -> None:
     """Pairs of pixels between the sphere and the background that antialiasing blends, of all there are."""
-    print("| extractor, cells | faces | 256 x 256 | 512 x 512 | 1024 x 1024 |\n| --- | --- | --- | --- | --- |")
+    print("| extractor, cells | faces | 256, reach 0 | 64 | 512, reach 0 | 64 | 1024, reach 0 | 64 |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for resolution in resolutions:
         for kind, make in KINDS.items():
             field = make.near((-1, -1, -1), (1, 1, 1), resolution, SOLIDS["sphere"].distance, device=device)
@@ -281,10 +283,10 @@ def outlines(device: str, resolutions: list[int]) -> None:
             points = surface.vertices.detach() @ torch.tensor(TURN, dtype=torch.float32, device=device) * 0.8
             pos = torch.cat([points, torch.ones_like(points[:, :1])], 1)[None]
             shares = []
-            for side in (256, 512, 1024):
+            for side, reach in itertools.product((256, 512, 1024), (0, 64)):
                 rast, _ = ops.rasterize(pos, surface.faces, (side, side))
                 mask = (rast[..., 3:] > 0).float()
-                soft = ops.antialias(mask, rast, pos, surface.faces)
+                soft = ops.antialias(mask, rast, pos, surface.faces, reach=reach)
                 pairs = sum(int((mask.diff(dim=axis) != 0).sum()) for axis in (1, 2))
                 shares.append(f"{100 * int((soft != mask).sum()) / pairs:.1f} %")
             print(f"| {kind} {resolution} | {len(surface.faces)} | {' | '.join(shares)} |", flush=True)

@@ -44,12 +44,12 @@ PUBLIC = {
         tetra_lattice unevenness volume_distance
     """,
     "meshwright.rendering": """
-        Fragments MipStack Picture antialias build_mips build_topology contact_sheet deterministic
-        interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
+        Fragments MipStack Picture antialias build_mips build_neighbours build_topology contact_sheet
+        deterministic interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
         render_textured render_wireframe texture turntable_cameras
     """,
     "meshwright.rendering.ops": """
-        MipStack antialias build_mips build_topology deterministic interpolate rasterize texture
+        MipStack antialias build_mips build_neighbours build_topology deterministic interpolate rasterize texture
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """

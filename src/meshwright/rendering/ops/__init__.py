@@ -13,7 +13,7 @@ torch's current stream. There are no second derivatives.
 
 from __future__ import annotations
 
-from meshwright.rendering.ops.antialias import antialias, build_topology
+from meshwright.rendering.ops.antialias import antialias, build_neighbours, build_topology
 from meshwright.rendering.ops.interpolate import interpolate
 from meshwright.rendering.ops.rasterize import rasterize
 from meshwright.rendering.ops.scatter import deterministic
@@ -23,6 +23,7 @@ __all__ = [
     "MipStack",
     "antialias",
     "build_mips",
+    "build_neighbours",
     "build_topology",
     "deterministic",
     "interpolate",
