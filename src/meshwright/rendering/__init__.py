@@ -22,25 +22,34 @@ from meshwright.rendering.turntable import turntable_cameras
 
 if TYPE_CHECKING:
     from meshwright.rendering.ops import (
+        CubeLevels,
+        HashGrid,
         MipStack,
         antialias,
         build_mips,
         build_topology,
+        cube_texture,
         deterministic,
+        hash_encode,
         interpolate,
         rasterize,
+        stack_cube,
         texture,
     )
 
 __all__ = [
+    "CubeLevels",
     "Fragments",
+    "HashGrid",
     "MipStack",
     "Picture",
     "antialias",
     "build_mips",
     "build_topology",
     "contact_sheet",
+    "cube_texture",
     "deterministic",
+    "hash_encode",
     "interpolate",
     "ops",
     "rasterize",
@@ -50,18 +59,24 @@ __all__ = [
     "render_normals",
     "render_textured",
     "render_wireframe",
+    "stack_cube",
     "texture",
     "turntable_cameras",
 ]
 
 _DIFFERENTIABLE = {
+    "CubeLevels",
+    "HashGrid",
     "MipStack",
     "antialias",
     "build_mips",
     "build_topology",
+    "cube_texture",
     "deterministic",
+    "hash_encode",
     "interpolate",
     "rasterize",
+    "stack_cube",
     "texture",
 }
 
