@@ -1,7 +1,7 @@
 """The golden tensors of the large networks: inputs, weights and outputs, and how near a result must come to them.
 
-`<name>.safetensors` beside the checkout hold what the released classes gave on a CPU; their manifest says how far a result
-may be off: `abs(found - golden) <= atol + rtol * abs(golden)`.
+`<name>.safetensors` beside the checkout hold what the released classes gave on a CPU; their manifest says how far a
+result may be off: `abs(found - golden) <= atol + rtol * abs(golden)`.
 """
 
 from __future__ import annotations

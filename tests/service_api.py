@@ -101,7 +101,9 @@ class NoUpkeep:
                 worker_id="w1",
                 about={
                     "device": {"device": "cpu", "name": "test", "cores": 2},
-                    "models": [{"name": "nvdiffrec", "ready": True, "message": "ready"}],
+                    "models": [
+                        {"name": name, "ready": True, "message": "ready"} for name in ("reconviagen", "nvdiffrec")
+                    ],
                 },
             )
         ]

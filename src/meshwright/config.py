@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from meshwright.errors import OptionError
 from meshwright.inputs import InputConfig
-from meshwright.models.registry import AVAILABLE_MODELS
+from meshwright.models.generation import Generation, generation_of
+from meshwright.models.registry import AVAILABLE_MODELS, DEFAULT_MODEL
 from meshwright.types import DepthKind, Quality
 
 __all__ = ["PRESETS", "Preset", "ReconstructConfig"]
@@ -41,7 +43,7 @@ PRESETS = {
 class ReconstructConfig:
     """Every choice of a reconstruction; the defaults suit six views of one object."""
 
-    model: str = "hull"
+    model: str = DEFAULT_MODEL
     """One of `meshwright.AVAILABLE_MODELS`."""
     quality: Quality = Quality.STANDARD
     """Sets the grid, the texture size and the size of previews."""
@@ -69,6 +71,8 @@ class ReconstructConfig:
     """Which way the six views look: `auto` finds out; else a name from `meshwright.cameras`."""
     refine_cameras: bool = False
     """Whether given cameras are calibrated too; cameras that were found always are."""
+    generation: Generation | Mapping[str, Any] = field(default_factory=Generation)
+    """Which networks the model `reconviagen` asks, and how: a `Generation`, or its fields by name."""
     live_pictures: bool = False
     """Whether stages leave pictures of what they reached beside their checkpoints, for whoever watches the run."""
     overwrite: bool = False
@@ -83,6 +87,7 @@ class ReconstructConfig:
             except ValueError:
                 known = ", ".join(item.value for item in kind)
                 raise OptionError(f"{name}={value!r} is not known.", hint=f"Use one of {known}.") from None
+        object.__setattr__(self, "generation", generation_of(self.generation))
         for name in ("depth_dir", "cameras"):
             value = getattr(self, name)
             if value is not None:

@@ -9,6 +9,9 @@
     ├── OutputError                 "output.unwritable"     results cannot be written, or are not whole
     │   └── DiskFullError           "output.disk_full"      too little space is free for them
     ├── WeightsNotInstalledError    "weights.not_installed" a model needs a checkpoint that is not here
+    │   ├── WeightsFilesError       "weights.files"         its files are here, but not as they should be; lists them
+    │   └── LicenceNotAcceptedError "weights.licence"       nobody has accepted the terms of its weights yet
+    ├── WeightsFetchError           "weights.fetch"         weights cannot be fetched, exported or imported
     ├── DeviceError                 "device.unavailable"    the asked device is missing
     │   └── VramError               "device.vram"           the job cannot fit into GPU memory
     ├── ServiceError                "service.refused"       a job service said no; `problem` is its own code
@@ -32,6 +35,7 @@ __all__ = [
     "FileFault",
     "InputError",
     "InputFilesError",
+    "LicenceNotAcceptedError",
     "MeshwrightError",
     "OptionError",
     "OutputError",
@@ -39,6 +43,8 @@ __all__ = [
     "ServiceUnreachableError",
     "ShapeError",
     "VramError",
+    "WeightsFetchError",
+    "WeightsFilesError",
     "WeightsNotInstalledError",
 ]
 
@@ -131,6 +137,37 @@ class WeightsNotInstalledError(MeshwrightError):
     """A model needs a checkpoint that is not on this machine."""
 
     code = "weights.not_installed"
+    exit_code = 5
+
+
+class WeightsFilesError(WeightsNotInstalledError):
+    """Weights are on this machine, but not as they should be. Every fault is listed."""
+
+    code = "weights.files"
+
+    def __init__(self, family: str, faults: Sequence[FileFault], *, hint: str = "", **details: object) -> None:
+        self.faults = tuple(faults)
+        noun = "file" if len(self.faults) == 1 else "files"
+        lines = "\n".join(f"  {fault.file}: {fault.message} [{fault.code}]" for fault in self.faults)
+        super().__init__(
+            f"{len(self.faults)} {noun} of the weights {family} cannot be used:\n{lines}\n",
+            hint=hint,
+            faults=[{"file": f.file, "code": f.code, "message": f.message} for f in self.faults],
+            family=family,
+            **details,
+        )
+
+
+class LicenceNotAcceptedError(WeightsNotInstalledError):
+    """Weights are to be used whose terms nobody has accepted on this machine yet."""
+
+    code = "weights.licence"
+
+
+class WeightsFetchError(MeshwrightError):
+    """Weights cannot be fetched, exported or imported."""
+
+    code = "weights.fetch"
     exit_code = 5
 
 

@@ -204,7 +204,7 @@ def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | No
         MeshwrightError: With what was found, and what to do. Nothing half-written is left behind.
     """
     config = _config(options)
-    model = get_model(config.model, device=config.device, recipe=run_model)
+    model = get_model(config.model, device=config.device, recipe=run_model, generation=config.generation)
     try:
         model.load_weights()
         return _run(Path(source), Path(output), config, model, monitor or SilentMonitor())
@@ -290,9 +290,10 @@ def _recipe(
         first = run.keep(
             "start",
             Proposal,
-            lambda m: _start(model.starts_from or "", evidence, device, m),
+            lambda m: _start(model.starts_from or "", config, evidence, device, m),
             model.starts_from,
             evidence.effort,
+            config.generation,
         )
         run.show("proposal", lambda: picture_of(first.mesh, device=device))
         evidence = replace(evidence, shape=first.mesh, doubt=evidence.doubt if first.doubt is None else first.doubt)
@@ -302,6 +303,7 @@ def _recipe(
         lambda m: model.propose(replace(evidence, memory=run.memory("model")), m),
         model.model_name,
         evidence.effort,
+        config.generation,
     )
     if proposal.cameras is not None:
         solution = replace(solution, cameras=proposal.cameras)
@@ -397,9 +399,9 @@ def _coloured(*proposals: Proposal | None) -> ColouredMesh | None:
     return None
 
 
-def _start(name: str, evidence: Evidence, device: str, monitor: Monitor) -> Proposal:
+def _start(name: str, config: ReconstructConfig, evidence: Evidence, device: str, monitor: Monitor) -> Proposal:
     """The proposal of the model that another one starts from."""
-    model = get_model(name, device=device, recipe=run_model)
+    model = get_model(name, device=device, recipe=run_model, generation=config.generation)
     try:
         model.load_weights()
         return model.propose(replace(evidence, delivered=False), monitor)

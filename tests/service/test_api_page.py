@@ -143,12 +143,13 @@ def test_options_and_what_they_cost(embedded: Stack) -> None:
     with running_api(embedded, quality="draft") as api:
         job_id = api.submit()
         api.complete(job_id)
+        api.upkeep.workers[:] = [without_weights(api.upkeep.workers[0], "reconviagen")]
         offer = api.client.get("/api/options").json()
         assert (offer["default_quality"], offer["device"]) == ("draft", "test")
         models = {model["name"]: model for model in offer["models"]}
         assert list(models) == ["reconviagen", "nvdiffrec", "both"]
         assert models["nvdiffrec"]["ready"] is True
-        assert models["reconviagen"]["ready"] is False and "reconviagen" in models["reconviagen"]["message"]
+        assert models["reconviagen"]["ready"] is False and "weights fetch" in models["reconviagen"]["message"]
         assert models["both"]["ready"] is True and "left out" in models["both"]["message"]
         assert set(models["reconviagen"]["seconds"]) == {"draft"}
         assert models["nvdiffrec"]["seconds"] == {}
@@ -160,6 +161,30 @@ def test_options_and_what_they_cost(embedded: Stack) -> None:
         assert {model["ready"] for model in api.client.get("/api/options").json()["models"]} == {False}
         api.upkeep.workers.clear()
         assert {model["ready"] for model in api.client.get("/api/options").json()["models"]} == {None}
+
+
+def test_what_no_worker_can_run_is_refused_in_words(embedded: Stack) -> None:
+    with running_api(embedded) as api:
+        job_id = api.submit()
+        api.complete(job_id)
+        api.upkeep.workers[:] = [without_weights(api.upkeep.workers[0], "reconviagen")]
+        for answer in (
+            api.client.post("/api/jobs", files=parts(), data={"model_type": "reconviagen"}),
+            api.client.post(f"/api/jobs/{job_id}/rerun", json={"model_type": "reconviagen"}),
+        ):
+            body = problem(answer, 503, "WEIGHTS_NOT_INSTALLED")
+            assert "weights fetch" in body["detail"]
+        # `both` uses what is installed; with nobody to ask, jobs wait.
+        assert api.client.post("/api/jobs", files=parts(), data={"model_type": "both"}).status_code == 202
+        api.upkeep.workers.clear()
+        assert api.client.post("/api/jobs", files=parts(), data={"model_type": "reconviagen"}).status_code == 202
+
+
+def without_weights(worker: WorkerSeen, name: str) -> WorkerSeen:
+    """The same worker, which has lost the weights of one model."""
+    lost = {"name": name, "ready": False, "message": "They are missing: run `meshwright weights fetch large`."}
+    models = [lost if state["name"] == name else state for state in worker.about["models"]]
+    return WorkerSeen(worker_id=worker.worker_id, about={**worker.about, "models": models})
 
 
 def test_sessions(embedded: Stack) -> None:

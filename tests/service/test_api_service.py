@@ -33,7 +33,9 @@ def test_live_and_ready(stack: Stack) -> None:
         assert [check["name"] for check in answer.json()["checks"]] == ["store", "storage", "queue", "disk", "workers"]
         body = api.client.get("/health").json()
         assert body["status"] == "ready"
-        assert body["workers"][0]["models"] == [{"name": "nvdiffrec", "ready": True, "message": "ready"}]
+        assert body["workers"][0]["models"] == [
+            {"name": name, "ready": True, "message": "ready"} for name in ("reconviagen", "nvdiffrec")
+        ]
         assert body["workers"][0]["device"]["name"] == "test"
         assert re.fullmatch("[0-9a-f]{12}", body["workers"][0]["worker"]), "no name of a machine"
         assert set(body["jobs"]) == {"queued", "processing", "completed", "failed", "cancelled"}

@@ -1,4 +1,4 @@
-"""The example in docs/rendering.md runs and finds what it says."""
+"""The examples in docs/rendering.md and docs/light.md run, and the first finds what it says."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def test_the_example_finds_the_square(capsys: pytest.CaptureFixture[str]) -> Non
     torch.testing.assert_close(names["shift"], torch.tensor([0.22, -0.13]), atol=0.01, rtol=0, check_stride=False)
     torch.testing.assert_close(names["scale"], torch.tensor(1.1), atol=0.01, rtol=0)
     assert "tensor" in capsys.readouterr().out
+
+
+def test_the_example_of_light_runs() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE.with_name("light.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(program, "light.md", "exec"), names)
+    colour, light = names["colour"], names["light"]
+    assert colour.shape == (1000, 3) and light.texels.grad.abs().sum() > 0  # type: ignore[attr-defined]

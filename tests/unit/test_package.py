@@ -44,12 +44,14 @@ PUBLIC = {
         tetra_lattice unevenness volume_distance
     """,
     "meshwright.rendering": """
-        Fragments MipStack Picture antialias build_mips build_neighbours build_topology contact_sheet
-        deterministic interpolate ops rasterize rasterize_mesh rasterize_views render_coloured render_normals
-        render_textured render_wireframe texture turntable_cameras
+        CubeLevels Fragments HashGrid MipStack Picture antialias build_mips build_neighbours build_topology
+        contact_sheet cube_texture deterministic hash_encode interpolate ops rasterize rasterize_mesh
+        rasterize_views render_coloured render_normals render_textured render_wireframe stack_cube texture
+        turntable_cameras
     """,
     "meshwright.rendering.ops": """
-        MipStack antialias build_mips build_neighbours build_topology deterministic interpolate rasterize texture
+        CubeLevels HashGrid MipStack antialias build_mips build_neighbours build_topology cube_texture
+        deterministic hash_encode interpolate rasterize stack_cube texture
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """
@@ -66,6 +68,9 @@ PUBLIC = {
     """,
     "meshwright.synth": "DisturbConfig SynthConfig disturb list_objects write_example",
     "meshwright.client": "AsyncClient Cancellation Client Job JobFault Page",
+    "meshwright.weights": """
+        FAMILIES Installed LARGE MINI NetworkFiles Store family_named installed
+    """,
     "meshwright.pipeline": "OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
 }
 """Every public name, by the one path it is imported from. Adding one is a decision; removing one breaks somebody."""

@@ -16,6 +16,7 @@ import pytest
 import meshwright
 from meshwright import pipeline
 from meshwright.cameras import CameraSolution
+from meshwright.config import ReconstructConfig
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
 from meshwright.geometry import ShapeResult
 from meshwright.models import Evidence
@@ -23,7 +24,7 @@ from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
 from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
-SMALL = {"quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
+SMALL = {"model": "hull", "quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
 """Settings that run in a few seconds; naming the rig spares the search among 32."""
 
 
@@ -330,6 +331,9 @@ def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path, monkeypa
         ({"views": ("front", "side")}, r"'side' is no view"),
         ({"device": "tpu"}, r"device='tpu' is not known"),
         ({"colour": "red"}, r"There is no option 'colour'"),
+        ({"generation": {"checkpoint": "huge", "seed": -1}}, r"checkpoint='huge' \(use .*\); seed=-1"),
+        ({"generation": {"structure_steps": 0, "detail_guidance": 1e9}}, r"structure_steps=0 .*; detail_guidance="),
+        ({"generation": {"colour": "red"}}, r"There is no option 'colour' of the networks"),
     ],
 )
 def test_options_are_checked_before_any_work(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -434,5 +438,5 @@ def test_the_model_started_from_is_loaded_and_let_go(monkeypatch: pytest.MonkeyP
     with pytest.raises(OptionError) if fails else contextlib.nullcontext():
         shape = Mesh(vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], np.int32))
         nothing = Evidence(views=ViewSet(views=()), cameras=(), shape=shape, device="cpu")
-        assert pipeline._start("first", nothing, "cpu", SilentMonitor()) == "a proposal"
+        assert pipeline._start("first", ReconstructConfig(), nothing, "cpu", SilentMonitor()) == "a proposal"
     assert calls == ["load", "propose", "cleanup"]

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from meshwright.errors import InputError, WeightsNotInstalledError
 from meshwright.models import Evidence, get_model
-from meshwright.models.reconviagen.crops import SLOTS, Frame, shown, slots_of
+from meshwright.models.reconviagen.crops import SLOTS, Frame, look_straight, shown, slots_of
 from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
 from meshwright.models.reconviagen.weights import Checkpoint, load_checkpoint, packaged
 from meshwright.synth.rig import look_at_origin
@@ -123,6 +123,19 @@ def test_a_ball_comes_out_round(checkpoint: Checkpoint, names: tuple[str, ...], 
     # Measured: 0.009 and 0.015 of the longest side.
     assert mean < most * 2 * RADIUS
     assert largest < 5 * most * 2 * RADIUS
+
+
+def test_views_from_all_around_are_told_from_views_of_the_sides() -> None:
+    _, cameras = scene()
+    assert look_straight(cameras)
+    assert look_straight([cameras[i] for i in (0, 2, 4)])
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    around = [
+        look_at_origin(f"r_{n}", 5.0 * np.array([np.sin(a), 0.3, np.cos(a)]), np.array([0.0, 1, 0]), SIZE)
+        for n, a in enumerate(angles)
+    ]
+    assert not look_straight(around)
+    assert look_straight(around[::6])
 
 
 def test_nothing_inside_all_outlines_is_an_error(checkpoint: Checkpoint) -> None:

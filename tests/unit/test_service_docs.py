@@ -12,6 +12,8 @@ pytest.importorskip("pydantic_settings", reason="needs the extra service")
 from docs.make_settings import END, LEFT_OUT, replaced, settings_table
 
 from meshwright.service.settings import Settings
+from meshwright.weights.catalogue import OVERRIDES
+from meshwright.weights.store import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "service.md"
@@ -33,9 +35,10 @@ def test_every_setting_is_described() -> None:
 def test_docs_name_only_settings_that_exist() -> None:
     known = {f"MESHWRIGHT_{name.upper()}" for name in Settings.model_fields}
     of_the_client = {"MESHWRIGHT_URL", "MESHWRIGHT_API_KEY"}
+    of_weights = {VARIABLE, OVERRIDES, "MESHWRIGHT_WEIGHTS_MIRROR"}
     for page in (PAGE, ROOT / "docs" / "cli.md", ROOT / "README.md", ROOT / "examples" / "service.sh"):
         named = set(re.findall(r"\bMESHWRIGHT_[A-Z_]+[A-Z]", page.read_text()))
-        assert named <= known | of_the_client | {"MESHWRIGHT_FAST"}, page
+        assert named <= known | of_the_client | of_weights | {"MESHWRIGHT_FAST"}, page
 
 
 def test_links_lead_somewhere() -> None:

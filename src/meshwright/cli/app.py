@@ -15,6 +15,7 @@ from meshwright.cli.keys import keys
 from meshwright.cli.reconstruct import reconstruct
 from meshwright.cli.serve import serve
 from meshwright.cli.synth import synth
+from meshwright.cli.weights import weights
 from meshwright.cli.worker import worker
 
 __all__ = ["app", "main"]
@@ -32,6 +33,7 @@ app.command()(bench)
 app.command()(doctor)
 app.command()(serve)
 app.command()(worker)
+app.add_typer(weights, name="weights")
 app.add_typer(jobs, name="jobs")
 app.add_typer(keys, name="keys")
 

@@ -16,6 +16,7 @@ import meshwright
 from meshwright.cli.console import emit, guarded, out, show_progress
 from meshwright.device import describe_device, pick_device
 from meshwright.errors import OptionError
+from meshwright.models.registry import DEFAULT_MODEL
 from meshwright.types import Quality
 
 __all__ = ["bench"]
@@ -31,7 +32,7 @@ def bench(
     ] = None,
     quality: Annotated[Quality, typer.Option(help="As for reconstruct.")] = Quality.DRAFT,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    model: Annotated[str, typer.Option(help="As for reconstruct.")] = "hull",
+    model: Annotated[str, typer.Option(help="As for reconstruct.")] = DEFAULT_MODEL,
     repeat: Annotated[int, typer.Option(help="Runs that count; one more goes before them to warm up.")] = 3,
     size: Annotated[int, typer.Option(help="Side of the rendered pictures in pixels.")] = 512,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,

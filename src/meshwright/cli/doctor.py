@@ -20,8 +20,12 @@ from meshwright.cli.console import emit, guarded, out
 from meshwright.device import describe_device
 from meshwright.errors import WeightsNotInstalledError
 from meshwright.models import AVAILABLE_MODELS, ModelOutput, get_model
+from meshwright.weights import FAMILIES, Store, family_named
+from meshwright.weights.licences import acceptance
+from meshwright.weights.verify import examine as examine_weights
+from meshwright.weights.verify import fetch_command
 
-__all__ = ["Finding", "doctor", "examine"]
+__all__ = ["Finding", "doctor", "examine", "weights_findings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ class Finding:
     """One thing that was looked at.
 
     Attributes:
-        topic: `system`, `package`, `device` or `model`.
+        topic: `system`, `package`, `device`, `model` or `weights`.
         name: What was looked at.
         state: `ok`, `missing` (needed), or `absent` (only needed for what `advice` says).
         found: Version or description.
@@ -85,7 +89,7 @@ def doctor(
 
 def examine() -> list[Finding]:
     """Everything that was found, in the order in which it is shown."""
-    return [*_system(), *_packages(), *_devices(), *_models()]
+    return [*_system(), *_packages(), *_devices(), *_models(), *weights_findings()]
 
 
 def _system() -> list[Finding]:
@@ -165,6 +169,29 @@ def _models() -> list[Finding]:
             finding = Finding(topic="model", name=name, state="ok", found="ready")
         findings.append(finding)
         model.cleanup()
+    return findings
+
+
+def weights_findings() -> list[Finding]:
+    """One line for each part of the large family: what is there of it, and the command that gets the rest."""
+    store = Store()
+    findings = []
+    for family in (family_named(known.name) for known in FAMILIES if not known.packaged):
+        faults, _ = examine_weights(family, store)
+        for part in family.parts:
+            wrong = [fault for fault in faults if fault.file.startswith(f"{part.folder}/")]
+            state, advice = "absent", fetch_command(family)
+            if wrong and all(fault.code == "weights.missing" for fault in wrong):
+                needed = sum(entry.needed for entry in part.files)
+                found = "not installed" if len(wrong) == needed else f"{len(wrong)} of {needed} files are missing"
+            elif wrong:
+                found = "; ".join(f"{fault.file.removeprefix(part.folder + '/')} {fault.message}" for fault in wrong)
+            elif acceptance(part, store) is None:
+                found = f"its licence is not accepted yet ({part.licence.name})"
+            else:
+                revision = store.revision(part.folder)
+                state, found, advice = "ok", f"whole{f', revision {revision[:12]}' if revision else ''}", ""
+            findings.append(Finding(topic="weights", name=part.folder, state=state, found=found, advice=advice))
     return findings
 
 

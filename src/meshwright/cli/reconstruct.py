@@ -11,12 +11,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from meshwright.cli.console import emit, err, guarded, out, show_progress
+from meshwright.models.generation import Generation
+from meshwright.models.registry import DEFAULT_MODEL
 from meshwright.types import DepthKind, Quality
 
 if TYPE_CHECKING:
     from meshwright.pipeline import Result
 
 __all__ = ["reconstruct"]
+
+NETWORKS = "Networks of reconviagen (only checkpoint and refine matter to mini)"
 
 
 @guarded
@@ -28,7 +32,7 @@ def reconstruct(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="Folder for the results.")],
-    model: Annotated[str, typer.Option(help="hull, nvdiffrec or reconviagen.")] = "hull",
+    model: Annotated[str, typer.Option(help="reconviagen, nvdiffrec or hull.")] = DEFAULT_MODEL,
     quality: Annotated[Quality, typer.Option(help="How much time to spend.")] = Quality.STANDARD,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     faces: Annotated[int, typer.Option(help="Most triangles of the result.")] = 50_000,
@@ -59,6 +63,44 @@ def reconstruct(
         Path | None, typer.Option(help="Camera file (transforms.json, cameras.json) to use as it is.")
     ] = None,
     refine_cameras: Annotated[bool, typer.Option("--refine-cameras", help="Calibrate given cameras too.")] = False,
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            help="mini, trellis-vggt-v0-2, or auto: the large one where it is installed and a GPU is used.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = Generation.checkpoint,
+    seed: Annotated[
+        int, typer.Option(help="Of the noise that sampling starts from.", rich_help_panel=NETWORKS)
+    ] = Generation.seed,
+    structure_steps: Annotated[
+        int, typer.Option(help="Sampling steps of the occupied structure.", rich_help_panel=NETWORKS)
+    ] = Generation.structure_steps,
+    structure_guidance: Annotated[
+        float, typer.Option(help="How strongly the views steer it; 1 adds nothing.", rich_help_panel=NETWORKS)
+    ] = Generation.structure_guidance,
+    detail_steps: Annotated[
+        int, typer.Option(help="Sampling steps of the detail on it.", rich_help_panel=NETWORKS)
+    ] = Generation.detail_steps,
+    detail_guidance: Annotated[
+        float, typer.Option(help="How strongly the views steer the detail.", rich_help_panel=NETWORKS)
+    ] = Generation.detail_guidance,
+    refine: Annotated[
+        bool,
+        typer.Option(
+            "--refine/--no-refine",
+            help="Whether what networks propose is briefly refined against the views.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = Generation.refine,
+    unseen_colours: Annotated[
+        bool,
+        typer.Option(
+            "--unseen-colours/--no-unseen-colours",
+            help="Whether the large networks' colours fill what no view sees.",
+            rich_help_panel=NETWORKS,
+        ),
+    ] = Generation.unseen_colours,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a folder that holds other files; those stay.")
     ] = False,
@@ -88,6 +130,16 @@ def reconstruct(
         "rig": rig,
         "cameras": cameras,
         "refine_cameras": refine_cameras,
+        "generation": {
+            "checkpoint": checkpoint,
+            "seed": seed,
+            "structure_steps": structure_steps,
+            "structure_guidance": structure_guidance,
+            "detail_steps": detail_steps,
+            "detail_guidance": detail_guidance,
+            "refine": refine,
+            "unseen_colours": unseen_colours,
+        },
         "overwrite": overwrite,
     }
     ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown

@@ -12,12 +12,16 @@ from meshwright.models.nvdiffrec import NvdiffrecModel
 from meshwright.models.reconviagen import ReconviagenModel
 from meshwright.types import Monitor
 
-__all__ = ["AVAILABLE_MODELS", "bind_recipe", "get_model"]
+__all__ = ["AVAILABLE_MODELS", "DEFAULT_MODEL", "bind_recipe", "get_model"]
 
 AVAILABLE_MODELS: Mapping[str, type[BaseReconstructionModel]] = MappingProxyType(
     {model.model_name: model for model in (HullModel, NvdiffrecModel, ReconviagenModel)}
 )
 """Every model that `get_model` knows, by name. Whether its weights are here is for `load_weights` to say."""
+
+DEFAULT_MODEL = ReconviagenModel.model_name
+"""What is used where nobody says anything: better than `hull` on everything measured, and half as long as `nvdiffrec`
+(docs/prior.md)."""
 
 _find_recipe: Callable[[], Recipe] | None = None
 

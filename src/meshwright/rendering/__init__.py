@@ -22,19 +22,26 @@ from meshwright.rendering.turntable import turntable_cameras
 
 if TYPE_CHECKING:
     from meshwright.rendering.ops import (
+        CubeLevels,
+        HashGrid,
         MipStack,
         antialias,
         build_mips,
         build_neighbours,
         build_topology,
+        cube_texture,
         deterministic,
+        hash_encode,
         interpolate,
         rasterize,
+        stack_cube,
         texture,
     )
 
 __all__ = [
+    "CubeLevels",
     "Fragments",
+    "HashGrid",
     "MipStack",
     "Picture",
     "antialias",
@@ -42,7 +49,9 @@ __all__ = [
     "build_neighbours",
     "build_topology",
     "contact_sheet",
+    "cube_texture",
     "deterministic",
+    "hash_encode",
     "interpolate",
     "ops",
     "rasterize",
@@ -52,19 +61,25 @@ __all__ = [
     "render_normals",
     "render_textured",
     "render_wireframe",
+    "stack_cube",
     "texture",
     "turntable_cameras",
 ]
 
 _DIFFERENTIABLE = {
+    "CubeLevels",
+    "HashGrid",
     "MipStack",
     "antialias",
     "build_mips",
     "build_neighbours",
     "build_topology",
+    "cube_texture",
     "deterministic",
+    "hash_encode",
     "interpolate",
     "rasterize",
+    "stack_cube",
     "texture",
 }
 

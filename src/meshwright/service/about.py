@@ -26,19 +26,22 @@ def about_worker(settings: Settings) -> dict[str, Any]:
 
 
 def _model(name: str, settings: Settings) -> dict[str, Any]:
-    ready = bool(settings.model_factory) or _is_installed(name)
-    return {"name": name, "ready": ready, "message": "ready" if ready else "its weights are not installed"}
+    missing = "" if settings.model_factory else _missing(name, settings)
+    return {"name": name, "ready": not missing, "message": missing or "ready"}
 
 
-def _is_installed(name: str) -> bool:
-    model = get_model(name, recipe=_no_recipe)
+def _missing(name: str, settings: Settings) -> str:
+    """What is not installed, and the command that brings it; empty where nothing is missing."""
+    model = get_model(name, device=settings.device, recipe=_no_recipe, generation={"checkpoint": settings.checkpoint})
     try:
         model.load_weights()
-    except WeightsNotInstalledError:
-        return False
+    except WeightsNotInstalledError as error:
+        return f"{error.message} {error.hint}".strip()
+    except MeshwrightError:
+        return ""  # a device that is not there is said of the device
     finally:
         model.cleanup()
-    return True
+    return ""
 
 
 def _no_recipe(*args: object, **kwargs: object) -> ModelOutput:

@@ -61,7 +61,8 @@ def explain(error: BaseException, model: str) -> JobError:
         return JobError(
             code=Code.WEIGHTS_NOT_INSTALLED.value,
             message=f"The weights of {model} are not installed on this service.",
-            suggestion="Use another model, or ask whoever runs this service to install them.",
+            suggestion="Use another model, or ask whoever runs this service to install them: `meshwright weights list` "
+            "says what is missing, and how to get it.",
         )
     if isinstance(error, DeviceError):
         return JobError(

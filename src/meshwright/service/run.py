@@ -186,7 +186,12 @@ class Runner:
         return None
 
     def _make(self, claim: Claim, name: str, monitor: Monitor) -> BaseReconstructionModel:
-        options = {"quality": self.settings.quality, "live_pictures": True, **claim.job.options}
+        options = {
+            "quality": self.settings.quality,
+            "live_pictures": True,
+            "generation": {"checkpoint": self.settings.checkpoint},
+            **claim.job.options,
+        }
         if any(item.kind == "depth" for item in claim.job.inputs):
             options["depth_dir"] = self._workplace(claim) / "depth"
         make = get_model

@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     """Where models compute: auto, cpu, cuda or cuda:N."""
     quality: Quality = Quality.STANDARD
     """Quality level of jobs that do not ask for one."""
+    checkpoint: Literal["auto", "mini", "trellis-vggt-v0-2"] = "auto"
+    """Networks of the model reconviagen; `auto`: the large ones where they are installed and a GPU is used."""
     lease_s: float = Field(default=30, gt=0, le=60)
     """A job whose worker gives no sign of life for this long goes back into the queue."""
     beat_s: float | None = Field(default=None, gt=0)

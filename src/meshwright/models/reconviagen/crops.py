@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as functional
 
 from meshwright.device import map_threads
+from meshwright.geometry.working import axes_meet
 from meshwright.models.reconviagen.lifting import HALF, MASK_SIZE, PICTURE_SIZE, Seen
 from meshwright.types import Array, Camera, View
 
-__all__ = ["SLOTS", "Frame", "shown", "slots_of"]
+__all__ = ["SLOTS", "Frame", "look_straight", "shown", "slots_of"]
 
 SLOTS = (
     ((0, 0, 1), (0, 1, 0)),
@@ -49,6 +50,16 @@ def slots_of(cameras: Sequence[Camera], frame: Frame) -> dict[int, int]:
         if cosines[slot] > max(_STRAIGHT, best.get(slot, 0.0)):
             found[slot], best[slot] = index, cosines[slot]
     return found
+
+
+def look_straight(cameras: Sequence[Camera]) -> bool:
+    """Whether two thirds of the views fill a slot, as in training.
+
+    Of views from all around, the networks see too few: with 10 and 20 posed views of an object what they believed had
+    F@0.01 0.814 and 0.917, the hull of all views 0.838 and 0.943 (benchmarks/posed.py).
+    """
+    frame = Frame(centre=axes_meet(cameras), size=1.0)
+    return 3 * len(slots_of(cameras, frame)) >= 2 * len(cameras)
 
 
 def shown(

@@ -1,7 +1,8 @@
 """The model `reconviagen`: the whole object, unseen sides included, from learned networks.
 
-Named after Chang et al., "ReconViaGen", arXiv 2510.23306, whose large networks need gigabytes and a GPU. What is in the
-box is `mini`: small networks of meshwright's own, trained on objects that `training/` makes (docs/prior.md).
+Named after Chang et al., "ReconViaGen", arXiv 2510.23306. Two families of networks can be asked: the released large
+ones, which need gigabytes and a GPU and are fetched (docs/large.md), and `mini`, which is in the box: small networks of
+meshwright's own, trained on objects that `training/` makes (docs/prior.md).
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from meshwright.device import check_vram_available, pick_device
+from meshwright.errors import WeightsFilesError, WeightsNotInstalledError
 from meshwright.models.base import BaseReconstructionModel, Evidence, Proposal
+from meshwright.models.generation import Generation, generation_of
 from meshwright.models.reconviagen.weights import load_checkpoint, packaged
 from meshwright.progress import Plan, Stage
 from meshwright.types import MaskSource, Monitor
+from meshwright.weights import LARGE, MINI, Installed, installed
 
 if TYPE_CHECKING:
     from meshwright.models.reconviagen.weights import Checkpoint
@@ -26,16 +31,21 @@ _OUTLINES = 0.01
 the networks make of it (docs/prior.md)."""
 _BELIEF = 0.005
 """Doubt of what the networks believe."""
-_PLAN = Plan(
-    (
-        Stage(name="proposal", title="Asking the networks", share=9.0),
-        Stage(name="refinement", title="Refining shape and cameras", share=8.0),
+_LARGE_VRAM_GB = 8.0
+"""What the large networks need of a GPU, one after the other, for six views."""
+_PLANS = {
+    family: Plan(
+        (
+            Stage(name="proposal", title="Asking the networks", share=share),
+            Stage(name="refinement", title="Refining shape and cameras", share=8.0),
+        )
     )
-)
+    for family, share in ((MINI, 9.0), (LARGE, 30.0))
+}
 
 
 class ReconviagenModel(BaseReconstructionModel):
-    """Proposes what the networks believe, held to the outlines; where depth decided the shape already, that stands.
+    """Proposes what the networks believe; where depth decided the shape already, that stands.
 
     Except at `draft`, a brief refinement then brings outlines and colours of the views to lie on each other.
     """
@@ -46,55 +56,119 @@ class ReconviagenModel(BaseReconstructionModel):
     checkpoint_path: ClassVar[Path] = packaged()
 
     _checkpoint: Checkpoint | None = None
+    _large: Installed | None = None
+
+    @property
+    def generation(self) -> Generation:
+        """Which networks are asked, and how."""
+        return generation_of(self.options.get("generation"))  # type: ignore[arg-type]
 
     def load_weights(self) -> None:
-        """Loads the checkpoint; it needs no GPU and no download.
+        """Loads `mini`, or looks whether all files of the large networks are there (they are loaded one at a time).
 
         Raises:
-            WeightsNotInstalledError: The checkpoint is not there.
+            WeightsNotInstalledError: The checkpoint that was asked for is not there.
         """
-        if self._checkpoint is None:
+        if self._checkpoint is not None or self._large is not None:
+            return
+        self._large = self._find_large()
+        if self._large is None:
             self._checkpoint = load_checkpoint(self.checkpoint_path, "cpu")
+
+    def _find_large(self) -> Installed | None:
+        """The large networks where they are to be used; `auto` takes them where they are ready and a GPU is used."""
+        wanted = self.generation.checkpoint
+        if wanted == LARGE:
+            return installed(LARGE)
+        if wanted == MINI or pick_device(self.device) == "cpu":
+            return None
+        try:
+            return installed(LARGE)
+        except WeightsFilesError:
+            raise  # somebody has brought them here, and should hear that they are broken
+        except WeightsNotInstalledError:
+            return None
 
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """What the networks believe, or the first shape where depth decided it; then briefly refined."""
-        from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
         from meshwright.models.refinement.config import BRIEF
         from meshwright.models.refinement.proposal import refined
 
         self.load_weights()
-        assert self._checkpoint is not None
-        checkpoint = self._checkpoint
-        named = {"checkpoint": checkpoint.family} | {
-            name: checkpoint.about[name] for name in ("data_version", "objects") if name in checkpoint.about
-        }
+        named = self._named()
         if all(view.mask_source is MaskSource.NONE for view in evidence.views.views):
             return Proposal(
                 mesh=evidence.shape,
                 report={"refinement": "none"} | named,
                 warnings=("The networks were not asked: the views show no object.",),
             )
-        if evidence.doubt < _OUTLINES:
-            shape = Proposal(mesh=evidence.shape, report={"proposal": "none: depth decides the shape"})
-        else:
-            checkpoint.prior.to(evidence.device)
-            mesh, report = prior_shape(
-                evidence.views.views,
-                evidence.cameras,
-                checkpoint,
-                _PLAN.monitor("proposal", monitor),
-                evidence.device,
-                PriorConfig(grid=_GRIDS[evidence.effort]),
-            )
-            shape = Proposal(mesh=mesh, doubt=_BELIEF, report={"proposal": "learned prior"} | report)
-        if not evidence.delivered or evidence.effort == "draft":
+        plan = _PLANS[MINI if self._large is None else LARGE]
+        shape = self._shape(evidence, plan.monitor("proposal", monitor))
+        if not evidence.delivered or evidence.effort == "draft" or not self.generation.refine:
             return replace(shape, report={"refinement": "none"} | dict(shape.report) | named)
+        asked = shape.doubt is not None or shape.colours is not None
         doubt = evidence.doubt if shape.doubt is None else shape.doubt
-        rest = monitor if shape.doubt is None else _PLAN.monitor("refinement", monitor)
+        rest = plan.monitor("refinement", monitor) if asked else monitor
         found = refined(replace(evidence, shape=shape.mesh, doubt=doubt), BRIEF, rest)
-        return replace(found, doubt=shape.doubt, report=dict(shape.report) | dict(found.report) | named)
+        return replace(
+            found,
+            doubt=shape.doubt,
+            colours=shape.colours,  # vertices move, but stay the same ones
+            report=dict(shape.report) | dict(found.report) | named,
+            warnings=shape.warnings,
+        )
+
+    def _shape(self, evidence: Evidence, monitor: Monitor) -> Proposal:
+        """What the networks believe; the shape of the evidence where depth, or many views, decided it."""
+        from meshwright.models.reconviagen.crops import look_straight
+
+        decided = evidence.doubt < _OUTLINES
+        if self._large is not None and not (decided and not self.generation.unseen_colours):
+            return self._large_shape(self._large, evidence, monitor, decided=decided)
+        if decided:
+            return Proposal(mesh=evidence.shape, report={"proposal": "none: depth decides the shape"})
+        if not look_straight(evidence.cameras):
+            return Proposal(mesh=evidence.shape, report={"proposal": "none: views from all around decide the shape"})
+        return self._mini_shape(evidence, monitor)
+
+    def _large_shape(self, large: Installed, evidence: Evidence, monitor: Monitor, *, decided: bool) -> Proposal:
+        from meshwright.models.reconviagen.large.networks import FileNetworks
+        from meshwright.models.reconviagen.large.proposal import proposed
+
+        if evidence.device != "cpu":
+            check_vram_available(_LARGE_VRAM_GB, evidence.device)
+        assert large.pipeline is not None
+        networks = FileNetworks(large.networks, large.pipeline)
+        shape = proposed(evidence, networks, self.generation, monitor, keep_shape=decided)
+        kind = "generated; depth decides the shape" if decided else "generated"
+        return replace(shape, report={"proposal": kind} | dict(shape.report), warnings=(*large.notes, *shape.warnings))
+
+    def _mini_shape(self, evidence: Evidence, monitor: Monitor) -> Proposal:
+        from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
+
+        assert self._checkpoint is not None
+        self._checkpoint.prior.to(evidence.device)
+        mesh, report = prior_shape(
+            evidence.views.views,
+            evidence.cameras,
+            self._checkpoint,
+            monitor,
+            evidence.device,
+            PriorConfig(grid=_GRIDS[evidence.effort]),
+        )
+        return Proposal(mesh=mesh, doubt=_BELIEF, report={"proposal": "learned prior"} | report)
+
+    def _named(self) -> dict[str, object]:
+        """What the result says about the networks behind it."""
+        if self._large is not None:
+            return {"checkpoint": self._large.name, "revisions": dict(self._large.revisions)}
+        assert self._checkpoint is not None
+        about = self._checkpoint.about
+        named: dict[str, object] = {"checkpoint": self._checkpoint.family}
+        return named | {name: about[name] for name in ("data_version", "objects") if name in about}
 
     def cleanup(self) -> None:
         """Forgets the networks too."""
         self._checkpoint = None
+        self._large = None
         super().cleanup()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -15,8 +14,8 @@ from meshwright.models import AVAILABLE_MODELS
 from meshwright.service.api.auth import Reader
 from meshwright.service.api.jobs import ServicesHere
 from meshwright.service.api.openapi import refusals
+from meshwright.service.api.readiness import readiness
 from meshwright.service.api.schemas import ModelOffer, Offer, QualityOffer, UploadLimits
-from meshwright.service.jobs.presence import WorkerSeen
 from meshwright.service.run import models_of
 from meshwright.types import ModelType, Quality
 
@@ -114,7 +113,7 @@ async def get_options(caller: Reader, services: ServicesHere) -> Offer:
                 },
             )
             for model in ModelType
-            for ready, message in (_readiness(model, workers),)
+            for ready, message in (readiness(model, workers),)
         ],
         qualities=[
             QualityOffer(
@@ -145,20 +144,3 @@ def _weight(model: ModelType) -> float:
         first = AVAILABLE_MODELS[kind.starts_from].start_share if kind.starts_from else 0.0
         total += 100 + kind.share + first
     return total
-
-
-def _readiness(model: ModelType, workers: Sequence[WorkerSeen]) -> tuple[bool | None, str]:
-    if not workers:
-        return None, "No worker is there to ask."
-    states: dict[str, Mapping[str, object]] = {}
-    for seen in workers:
-        for state in seen.about.get("models", ()):
-            if state["ready"] or state["name"] not in states:
-                states[state["name"]] = state
-    names = models_of(model)
-    missing = [name for name in names if not states.get(name, {}).get("ready")]
-    if not missing:
-        return True, ""
-    if len(missing) < len(names):
-        return True, f"{missing[0]} is left out: its weights are not installed."
-    return False, f"The weights of {' and '.join(missing)} are not installed on this service."

@@ -150,6 +150,13 @@ PROBLEMS = _kinds(
         "The service cannot take this now",
         "Try again after the seconds of Retry-After.",
     ),
+    (
+        "WEIGHTS_NOT_INSTALLED",
+        503,
+        "WeightsNotInstalledError",
+        "What the model needs is not installed",
+        "Use another model, or ask whoever runs this service to install the weights.",
+    ),
     ("DISK_FULL", 507, "DiskFullError", "The disk of the service is full", "Try again later."),
 )
 """Codes that answers carry."""

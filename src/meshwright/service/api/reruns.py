@@ -15,6 +15,7 @@ from meshwright.service.api.auth import Submitter
 from meshwright.service.api.jobs import JobIdPath, find_job
 from meshwright.service.api.openapi import JOB_LINKS, refusals
 from meshwright.service.api.problems import Problem
+from meshwright.service.api.readiness import check_weights
 from meshwright.service.api.schemas import Accepted, RerunOrder
 from meshwright.service.api.services import Services, get_services
 from meshwright.service.api.submit import check_disk, check_room
@@ -55,7 +56,14 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
             },
             "links": JOB_LINKS,
         },
-        **refusals("JOB_NOT_FOUND", "JOB_EXPIRED", "VALIDATION_FAILED", ("FILE_TOO_LARGE", 413), "DISK_FULL"),
+        **refusals(
+            "JOB_NOT_FOUND",
+            "JOB_EXPIRED",
+            "VALIDATION_FAILED",
+            ("FILE_TOO_LARGE", 413),
+            "WEIGHTS_NOT_INSTALLED",
+            "DISK_FULL",
+        ),
     },
 )
 async def rerun_job(
@@ -70,6 +78,8 @@ async def rerun_job(
     job = await find_job(services, caller, job_id)
     if job.expired_at is not None or job.status is JobStatus.CANCELLED:
         raise Problem("JOB_EXPIRED", "The pictures of this job were removed.")
+    model_type = job.model_type if order.model_type is None else ModelType(order.model_type)
+    check_weights(model_type, services.alive())
     await services.run(check_disk, services)
     await check_room(services, caller.owner, caller.queue_depth)
     new_id = new_job_id()
@@ -81,7 +91,7 @@ async def rerun_job(
             await check_room(services, caller.owner, caller.queue_depth)
             new = NewJob(
                 job_id=new_id,
-                model_type=job.model_type if order.model_type is None else ModelType(order.model_type),
+                model_type=model_type,
                 owner_key=caller.owner,
                 options=options,
                 inputs=inputs,

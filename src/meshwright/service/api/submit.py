@@ -16,6 +16,7 @@ from meshwright.service.api.forms import Form, FormRules
 from meshwright.service.api.openapi import JOB_LINKS, refusals
 from meshwright.service.api.pictures import Pictures, judge_pictures
 from meshwright.service.api.problems import Problem
+from meshwright.service.api.readiness import check_weights
 from meshwright.service.api.schemas import Accepted
 from meshwright.service.api.services import Services, get_services
 from meshwright.service.api.uploads import receive_form
@@ -130,6 +131,7 @@ _BODY: dict[str, Any] = {
             "INVALID_FILE_COUNT",
             "INVALID_FILE_FORMAT",
             "FILE_TOO_LARGE",
+            "WEIGHTS_NOT_INSTALLED",
             "DISK_FULL",
         ),
     },
@@ -164,6 +166,7 @@ async def submit_job(
     structlog.contextvars.bind_contextvars(job_id=job_id)
     async with receive_form(request, services.storage.scratch(), _rules(services)) as form:
         wish = await services.run(partial(read_wish, form.texts, allow_private=services.settings.webhook_allow_private))
+        check_weights(wish.model_type, services.alive())
         pictures = await services.run(judge_pictures, form, services.settings)
         stored = False
         try:

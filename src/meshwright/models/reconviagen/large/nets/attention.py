@@ -1,7 +1,7 @@
 """Transformer blocks of the flow and condition networks.
 
 Letters: B batch elements, L tokens, K tokens of a context, C channels, H heads, D = C / H channels of a head.
-Linear maps compute in the dtype that their weights have; norms in float32, and their results take the dtype they came in.
+Linear maps compute in the dtype that their weights have; norms in float32, and give back the dtype that they got.
 """
 
 from __future__ import annotations
@@ -125,9 +125,7 @@ class FeedForward(nn.Module):
     def __init__(self, channels: int, mlp_ratio: float) -> None:
         super().__init__()
         hidden = int(channels * mlp_ratio)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, channels)
-        )
+        self.mlp = nn.Sequential(nn.Linear(channels, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.mlp(x)

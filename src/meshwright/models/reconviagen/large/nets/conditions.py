@@ -24,7 +24,6 @@ SPECIAL_TOKENS = 5
 """Of each view, ahead of its patches: one of the camera (or the class), four registers."""
 
 
-
 class StructureCondition(nn.Module):
     """All views fused into one set of tokens, which the flow of the structure attends to.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from meshwright.errors import ShapeError
+from meshwright.models.reconviagen.large.nets.precision import matrix_dtype
 
 __all__ = ["TimestepEmbedder", "grid_positions", "position_embedding", "time_frequencies"]
 
@@ -30,7 +31,7 @@ def time_frequencies(t: Tensor, channels: int = _TIME_CHANNELS) -> Tensor:
     half = channels // 2
     # On the CPU in float32 wherever `t` lies: times reach 1000, so one rounding of a frequency done otherwise is seen.
     steps = torch.arange(half, dtype=torch.float32, device="cpu")
-    frequencies = torch.exp(-math.log(_PERIOD) * steps / half).to(t.device)
+    frequencies = torch.exp(-math.log(_PERIOD) * steps / half).to(t.device, non_blocking=True)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -43,8 +44,7 @@ class TimestepEmbedder(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(_TIME_CHANNELS, channels), nn.SiLU(), nn.Linear(channels, channels))
 
     def forward(self, t: Tensor) -> Tensor:
-        first: Tensor = self.mlp[0].weight
-        embedded: Tensor = self.mlp(time_frequencies(t).to(first.dtype))
+        embedded: Tensor = self.mlp(time_frequencies(t).to(matrix_dtype(self.mlp)))
         return embedded
 
 
@@ -62,7 +62,7 @@ def position_embedding(positions: Tensor, channels: int) -> Tensor:
     count = channels // 6
     # On the CPU for the same reason as in `time_frequencies`.
     steps = torch.arange(count, dtype=torch.float32, device="cpu") / count
-    frequencies = (1.0 / _PERIOD**steps).to(positions.device)
+    frequencies = (1.0 / _PERIOD**steps).to(positions.device, non_blocking=True)
     angles = positions.float()[:, :, None] * frequencies
     waves = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
     return torch.nn.functional.pad(waves, (0, channels - waves.shape[1]))

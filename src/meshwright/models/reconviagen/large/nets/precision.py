@@ -14,7 +14,8 @@ _SINGLE_NAMES = ("gamma",)
 def cast_matrices(module: nn.Module, dtype: torch.dtype) -> None:
     """Changes linear maps, convolutions and learned tokens of a module to `dtype`, in place.
 
-    Norms and the gains of heads keep what they have: they are small, and worked out in float32 in any case. Buffers too.
+    Norms and the gains of heads keep what they have: they are small, and worked out in float32 in any case. So do
+    buffers.
     """
     for part in module.modules():
         if isinstance(part, _SINGLE):

@@ -105,7 +105,8 @@ class StructureFlow(nn.Module):
         """
         if x.shape[1:] != (self.in_channels, *[self.resolution] * 3):
             raise ShapeError(
-                f"The latent is {tuple(x.shape)}.", hint=f"Use [B, {self.in_channels}] and {self.resolution} cells a side."
+                f"The latent is {tuple(x.shape)}.",
+                hint=f"Use [B, {self.in_channels}] and {self.resolution} cells a side.",
             )
         patches = patches_to_channels(x, self.patch_size)
         tokens = self.input_layer(patches.flatten(2).transpose(1, 2)) + self.pos_emb

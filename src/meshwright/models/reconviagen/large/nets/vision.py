@@ -121,6 +121,6 @@ class VisionTransformer(nn.Module):
         positions = self.pos_embed.float()
         if rows == columns == self.side:
             return positions
-        grid = positions[:, 1:].unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
+        grid = positions[:, 1:].reshape(1, self.side, self.side, -1).permute(0, 3, 1, 2)
         grid = functional.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True)
         return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)

@@ -24,14 +24,16 @@ def matrix(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x.to(weight.dtype))
 
 
-def halve_matrices(network: nn.Module, dtype: torch.dtype) -> None:
-    """Puts linear layers and convolutions into `dtype`, in place; norms, tokens and positions stay float32.
+def halve_matrices(network: nn.Module, dtype: torch.dtype, device: torch.device | str | None = None) -> None:
+    """Puts linear layers and convolutions into `dtype`, in place; norms, tokens and positions stay as they are.
 
-    The same numbers as under torch's autocast, with half its memory: the casts are done once, not in every call.
+    The same numbers as under torch's autocast, with half its memory: the casts are done once, not in every call. Where
+    a device is given, each layer is moved there first: a GPU casts quicker, and never holds the whole network in its
+    old precision.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            module.to(dtype)
+            module.to(device).to(dtype)
 
 
 class Norm(nn.LayerNorm):

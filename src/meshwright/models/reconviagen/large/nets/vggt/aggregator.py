@@ -94,11 +94,10 @@ class Aggregator(nn.Module):
         """
         batch, views, _, height, width = images.shape
         wanted = tuple(range(self.depth)) if keep is None else tuple(keep)
-        patches = torch.cat(
-            [self.patch_embed.patch_tokens(normalised(part)) for part in images.flatten(0, 1).split(views_at_once)]
-        )
-        x = torch.cat([self._per_view(self.camera_token, batch, views),
-                       self._per_view(self.register_token, batch, views), patches], 1)  # fmt: skip
+        parts = torch.split(images.flatten(0, 1), views_at_once)
+        patches = torch.cat([self.patch_embed.patch_tokens(normalised(part)) for part in parts])
+        camera, registers = (self._per_view(token, batch, views) for token in (self.camera_token, self.register_token))
+        x = torch.cat([camera, registers, patches], 1)
         rows, columns = height // self.patch_size, width // self.patch_size
         places = patch_positions(rows, columns, self.special, images.device)
         within = turns_of(places, self.head_dim, self.rope_freq)
@@ -108,7 +107,7 @@ class Aggregator(nn.Module):
         for index in range(max(wanted, default=-1) + 1):
             if between is not None:
                 between(index)
-            frame = torch.cat([self.frame_blocks[index](part, within) for part in x.split(views_at_once)])
+            frame = torch.cat([self.frame_blocks[index](part, within) for part in torch.split(x, views_at_once)])
             whole = self.global_blocks[index](frame.view(batch, views * length, -1), across)
             x = whole.view(batch * views, length, -1)
             if index in wanted:

@@ -118,7 +118,7 @@ class PointHead(nn.Module):
             self._points([layer[begin : begin + views_at_once] for layer in layers], height, width)
             for begin in range(0, batch * views, views_at_once)
         ]
-        y = torch.cat(parts).unflatten(0, (batch, views))
+        y = torch.cat(parts).reshape(batch, views, height, width, -1)
         points, confidence = y[..., :3], y[..., 3]
         return points.sign() * points.abs().expm1(), 1 + confidence.exp()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["pose_to_matrices", "matrices_to_pose"]
+__all__ = ["matrices_to_pose", "pose_to_matrices"]
 
 
 def pose_to_matrices(pose: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -31,14 +31,14 @@ def pose_to_matrices(pose: Tensor, height: int, width: int) -> tuple[Tensor, Ten
             1 - s * (x * x + y * y),
         ],
         -1,
-    ).unflatten(-1, (3, 3))
+    ).reshape(*pose.shape[:-1], 3, 3)
     extrinsics = torch.cat([rotation, pose[..., :3, None]], -1)
     fy = height / 2 / torch.tan(pose[..., 7] / 2)
     fx = width / 2 / torch.tan(pose[..., 8] / 2)
     zero, one = torch.zeros_like(fx), torch.ones_like(fx)
     middle_x, middle_y = one * (width / 2), one * (height / 2)
     entries = [fx, zero, middle_x, zero, fy, middle_y, zero, zero, one]
-    return extrinsics, torch.stack(entries, -1).unflatten(-1, (3, 3))
+    return extrinsics, torch.stack(entries, -1).reshape(*pose.shape[:-1], 3, 3)
 
 
 def matrices_to_pose(extrinsics: Tensor, intrinsics: Tensor, height: int, width: int) -> Tensor:

@@ -37,6 +37,6 @@ def turns_of(positions: Tensor, head_dim: int, frequency: float) -> Turns:
 def turn(x: Tensor, turns: Turns) -> Tensor:
     """Queries or keys [..., L, D] turned by their tokens' places; float32."""
     cosine, sine = turns
-    first, second = x.float().unflatten(-1, (2, 2, x.shape[-1] // 4)).unbind(-2)
+    first, second = x.float().reshape(*x.shape[:-1], 2, 2, x.shape[-1] // 4).unbind(-2)
     across = torch.stack([-second, first], -2).flatten(-3)
     return x * cosine + across * sine

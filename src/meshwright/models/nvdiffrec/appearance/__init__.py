@@ -1,0 +1,1 @@
+"""What a surface is made of and how it looks, before it has texture coordinates."""
