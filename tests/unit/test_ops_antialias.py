@@ -9,7 +9,7 @@ import torch
 import ops_scenes
 from meshwright.errors import ShapeError
 from meshwright.rendering import ops
-from meshwright.rendering.ops.antialias.reference import antialias_reference, topology_reference
+from meshwright.rendering.ops.antialias.reference import antialias_reference, neighbours_reference, topology_reference
 
 DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)]
 
@@ -51,36 +51,66 @@ def test_area_left_of_an_edge(edge: float, upwards: bool, device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("reach", [0, 1, 9])
 @pytest.mark.parametrize("name", ["ball", "soup"])
-def test_matches_the_reference(name: str, device: str) -> None:
+def test_matches_the_reference(name: str, reach: int, device: str) -> None:
     color, rast, pos, tri = scene(device, name)
-    out = ops.antialias(color, rast, pos, tri)
-    expected = antialias_reference(*(tensor.cpu().numpy() for tensor in (color, rast, pos, tri)))
+    out = ops.antialias(color, rast, pos, tri, reach=reach)
+    expected = antialias_reference(*(tensor.cpu().numpy() for tensor in (color, rast, pos, tri)), reach)
     assert (np.abs(expected - color.cpu().numpy()) > 1e-3).any(-1).sum() > 30
     np.testing.assert_allclose(out.cpu().numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("reach", [0, 9])
 @pytest.mark.parametrize("name", ["ball", "soup"])
-def test_slopes(name: str, device: str) -> None:
+def test_slopes(name: str, reach: int, device: str) -> None:
     color, rast, pos, tri = scene(device, name)
     color.requires_grad_()
     pos.requires_grad_()
     rng = np.random.default_rng(0)
     weight = rng.normal(size=color.shape).astype(np.float32)
-    ops.antialias(color, rast, pos, tri).backward(torch.from_numpy(weight).to(device))
+    ops.antialias(color, rast, pos, tri, reach=reach).backward(torch.from_numpy(weight).to(device))
     arrays = [tensor.detach().cpu().numpy() for tensor in (color, rast, pos, tri)]
     assert (pos.grad[..., 2] == 0).all()
     for number, leaf in ((0, color), (2, pos)):
 
         def value(x: np.ndarray, number: int = number) -> float:
             given = [x if i == number else array for i, array in enumerate(arrays)]
-            return float((weight * antialias_reference(*given)).sum())
+            return float((weight * antialias_reference(*given, reach)).sum())
 
         along = rng.normal(size=arrays[number].shape)
         terms = leaf.grad.cpu().numpy().astype(np.float64) * along
         expected = ops_scenes.slope(value, arrays[number], along, 1e-7)
         assert abs(terms.sum() - expected) < 2e-5 * np.abs(terms).sum(), number
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_finely_cut_ball_has_its_whole_outline(device: str) -> None:
+    """The white disc's area and how it grows with the radius; without a reach almost nothing is blended."""
+    vertices, faces = ops_scenes.sphere(6)
+    points = torch.from_numpy((vertices * [0.8, 0.8, 0.5]).astype(np.float32)).to(device)
+    tri = torch.from_numpy(faces).to(device)
+    neighbours = ops.build_neighbours(tri)
+    radius = 0.8 * 32.0  # pixels
+    shares = []
+    for reach in (0, 64):
+        scale = torch.ones((), device=device, requires_grad=True)
+        pos = torch.cat([points * scale, torch.ones_like(points[:, :1])], 1)[None]
+        rast, _ = ops.rasterize(pos, tri, (64, 64))
+        sharp = (rast[..., 3:] > 0).float()
+        soft = ops.antialias(sharp, rast, pos, tri, reach=reach, neighbours=neighbours if reach else None)
+        soft.sum().backward()
+        shares.append(scale.grad.item() / (2 * np.pi * radius**2))
+        outline = sum(int((sharp.diff(dim=axis) != 0).sum()) for axis in (1, 2))
+        blended = int((soft != sharp).sum()) / outline
+        if reach:
+            assert soft.sum().item() == pytest.approx(np.pi * radius**2, rel=2e-3)
+            # An edge belongs to pairs that it runs across: those are 1 in the square root of 2.
+            assert 0.65 < blended < 0.75
+        else:
+            assert blended < 0.1
+    assert shares[0] < 0.1 and shares[1] == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -129,6 +159,8 @@ def test_topology(device: str) -> None:
         found = ops.build_topology(torch.from_numpy(tri).to(device))
         assert found.dtype is torch.int32
         np.testing.assert_array_equal(found.cpu().numpy(), topology_reference(tri))
+        found = ops.build_neighbours(torch.from_numpy(tri).to(device))
+        np.testing.assert_array_equal(found.cpu().numpy(), neighbours_reference(tri))
     color, rast, pos, faces = scene(device, "ball")
     anew = ops.antialias(color, rast, pos, faces)
     assert torch.equal(anew, ops.antialias(color, rast, pos, faces, ops.build_topology(faces)))

@@ -38,14 +38,20 @@ PUBLIC = {
     "meshwright.geometry": """
         Atlas AtlasConfig RIG_UNIT ShapeConfig ShapeResult reconstruct_shape remeasured simplify unwrap
     """,
+    "meshwright.geometry.tetra": """
+        Capacity Carry CubeField CubeLattice Domain ShapeField Surface TetraField TetraLattice WEIGHTS
+        cube_lattice laplacian march_cubes_dual march_tetrahedra normal_consistency sign_changes
+        tetra_lattice unevenness volume_distance
+    """,
     "meshwright.rendering": """
-        CubeLevels Fragments HashGrid MipStack Picture antialias build_mips build_topology contact_sheet
-        cube_texture deterministic hash_encode interpolate ops rasterize rasterize_mesh rasterize_views
-        render_coloured render_normals render_textured render_wireframe stack_cube texture turntable_cameras
+        CubeLevels Fragments HashGrid MipStack Picture antialias build_mips build_neighbours build_topology
+        contact_sheet cube_texture deterministic hash_encode interpolate ops rasterize rasterize_mesh
+        rasterize_views render_coloured render_normals render_textured render_wireframe stack_cube texture
+        turntable_cameras
     """,
     "meshwright.rendering.ops": """
-        CubeLevels HashGrid MipStack antialias build_mips build_topology cube_texture deterministic
-        hash_encode interpolate rasterize stack_cube texture
+        CubeLevels HashGrid MipStack antialias build_mips build_neighbours build_topology cube_texture
+        deterministic hash_encode interpolate rasterize stack_cube texture
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """

@@ -14,7 +14,7 @@ torch's current stream. There are no second derivatives.
 
 from __future__ import annotations
 
-from meshwright.rendering.ops.antialias import antialias, build_topology
+from meshwright.rendering.ops.antialias import antialias, build_neighbours, build_topology
 from meshwright.rendering.ops.cubemap import CubeLevels, cube_texture, stack_cube
 from meshwright.rendering.ops.hashgrid import HashGrid, hash_encode
 from meshwright.rendering.ops.interpolate import interpolate
@@ -28,6 +28,7 @@ __all__ = [
     "MipStack",
     "antialias",
     "build_mips",
+    "build_neighbours",
     "build_topology",
     "cube_texture",
     "deterministic",

@@ -10,12 +10,12 @@ from torch.autograd.function import once_differentiable
 
 from meshwright.device import map_threads
 from meshwright.rendering.ops.antialias import kernel
-from meshwright.rendering.ops.antialias.topology import build_topology
+from meshwright.rendering.ops.antialias.topology import build_neighbours, build_topology
 from meshwright.rendering.ops.checks import check_floats, check_rast, check_triangles, fault
 from meshwright.rendering.ops.launch import Argument, Band, Frame, Program, over_items, over_pixels, packed, plan
 from meshwright.rendering.ops.scatter import is_deterministic, scatter
 
-__all__ = ["antialias", "build_topology"]
+__all__ = ["antialias", "build_neighbours", "build_topology"]
 
 SILHOUETTE = Program(kernel.silhouette_kernel)
 FIND = Program(kernel.find_kernel)
@@ -32,6 +32,9 @@ def antialias(
     pos: torch.Tensor,
     tri: torch.Tensor,
     topology: torch.Tensor | None = None,
+    *,
+    reach: int = 0,
+    neighbours: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Blend pixels along silhouettes, by how much of each the nearer surface covers.
 
@@ -45,14 +48,18 @@ def antialias(
         pos: What was rasterised, float32 [N, V, 4] or [V, 4].
         tri: int32 [F, 3].
         topology: From `build_topology(tri)`; without it, it is made anew in every call.
+        reach: How many triangles a line towards the background may be followed through, from the one that the pixel
+            sees, until it meets a silhouette. 0 looks at the seen triangle only, as the paper does.
+        neighbours: From `build_neighbours(tri)`, for a `reach` above 0; without it, it is made anew in every call.
     Returns:
         float32 [N, H, W, C].
     Raises:
         ShapeError: The tensors do not fit together.
 
-    Gradients reach `color` and `pos` (x, y and w). A silhouette inside a triangle next to the one that a pixel sees is
-    missed, so surfaces of triangles much smaller than a pixel get few. Corners at or behind the camera are projected as
-    if before it; triangles with one are mostly left alone.
+    Gradients reach `color` and `pos` (x, y and w). With a `reach` of 0 a silhouette of a triangle next to the one that
+    a pixel sees is missed. A smooth surface is seen ever more edge-on towards its outline, so finely cut ones have next
+    to none (docs/tetrahedra.md has figures): give those a `reach` of 16 or so. Corners at or behind the camera are
+    projected as if before it; triangles with one are mostly left alone.
     Source: Laine et al. 2020, section 3.5.
     """
     device = color.device
@@ -70,7 +77,11 @@ def antialias(
         topology = build_topology(tri)
     elif topology.shape != tri.shape or topology.dtype is not torch.int32 or topology.device != device:
         raise fault("topology", topology, f"int32 {list(tri.shape)} on {device}, from build_topology(tri)")
-    arguments = (color, rast, pos, tri, topology, Frame.of(color))
+    if reach > 0 and neighbours is None:
+        neighbours = build_neighbours(tri)
+    elif neighbours is not None and (neighbours.shape != tri.shape or neighbours.dtype is not torch.int32):
+        raise fault("neighbours", neighbours, f"int32 {list(tri.shape)}, from build_neighbours(tri)")
+    arguments = (color, rast, pos, tri, topology, neighbours if reach > 0 else None, reach, Frame.of(color))
     out: torch.Tensor = _Antialias.apply(*arguments)  # type: ignore[no-untyped-call]
     return out
 
@@ -102,29 +113,32 @@ class _Antialias(torch.autograd.Function):
         pos: torch.Tensor,
         tri: torch.Tensor,
         topology: torch.Tensor,
+        neighbours: torch.Tensor | None,
+        reach: int,
         frame: Frame,
     ) -> torch.Tensor:
         color, rast, pos = packed(color), packed(rast), packed(pos)
         tri, topology = packed(tri), packed(topology)
+        neighbours = None if neighbours is None else packed(neighbours)
         vertices, faces = pos.shape[1], tri.shape[0]
         edges = torch.empty(frame.views * faces, dtype=torch.uint8, device=frame.device)
         over_items(SILHOUETTE, frame.device, len(edges), pos, tri, topology, vertices, faces, edges)
         listed = torch.empty(frame.pixels, dtype=torch.int32, device=frame.device)
         counts = torch.zeros(frame.views * frame.height, dtype=torch.int32, device=frame.device)
-        over_pixels(FIND, frame, rast, edges, faces, listed, counts)
-        inputs = (listed, counts, color, rast, pos, tri, edges)
+        over_pixels(FIND, frame, rast, edges, faces, reach, listed, counts)
+        before, after = (listed, counts, color, rast, pos, tri, neighbours), edges
         numbers = (color.shape[3], vertices, faces)
         out = color.clone()
-        _over_listed(BLEND, frame, *inputs, *numbers, out)
-        ctx.save_for_backward(*inputs)
-        ctx.frame, ctx.numbers, ctx.fixed_order = frame, numbers, is_deterministic()
+        _over_listed(BLEND, frame, *before, reach, after, *numbers, out)
+        ctx.save_for_backward(*before, after)
+        ctx.reach, ctx.frame, ctx.numbers, ctx.fixed_order = reach, frame, numbers, is_deterministic()
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dout: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        inputs = ctx.saved_tensors
-        pos = inputs[4]
+        *before, edges = ctx.saved_tensors
+        pos = before[4]
         color_wanted, _, pos_wanted = ctx.needs_input_grad[:3]
         dout = packed(dout)
         dcolor = dout.clone() if color_wanted else None
@@ -134,7 +148,8 @@ class _Antialias(torch.autograd.Function):
         def run(sums: Callable[[Band | None], Argument]) -> None:
             # The deterministic mode runs this twice, and what was taken once must not be taken again.
             target = taken_from.pop() if taken_from else None
-            _over_listed(GRADIENT, ctx.frame, *inputs, dout, *ctx.numbers, int(pos_wanted), target, sums=sums)
+            inputs = (*before, ctx.reach, edges, dout)
+            _over_listed(GRADIENT, ctx.frame, *inputs, *ctx.numbers, int(pos_wanted), target, sums=sums)
 
         dpos = None
         if pos_wanted:
@@ -142,4 +157,4 @@ class _Antialias(torch.autograd.Function):
             dpos = total.view(pos.shape)
         else:
             run(lambda _: (None, None, None, 0))
-        return dcolor, None, dpos, None, None, None
+        return dcolor, None, dpos, None, None, None, None, None

@@ -111,6 +111,8 @@ def crossing(p_along: wp.float64, p_across: wp.float64, q_along: wp.float64, q_a
 def meet(
     pos: wp.array[wp.vec4],
     tri: wp.array[wp.vec3i],
+    next_faces: wp.array[wp.vec3i],
+    reach: wp.int32,
     edges: wp.array[wp.uint8],
     rast: wp.array[wp.float32],
     first: wp.int32,  # two neighbouring pixels
@@ -140,51 +142,69 @@ def meet(
             y += wp.float64(1.0)
         else:
             x += wp.float64(1.0)
+    # Only a line that ends in the background is followed from triangle to triangle.
+    steps = wp.where(other == 0 or rast[4 * first + 3] == 0.0, reach, 0)
     found = wp.int32(edges[face_offset + face - 1])
-    if found == 0:
+    if found == 0 and steps == 0:
         return result
     corner = tri[face - 1]
     half = wp.float64(0.5)
-    along = wp.vec3d()
-    across = wp.vec3d()
-    for i in range(3):
-        p = pos[offset + corner[i]]
-        w = wp.float64(p[3])
-        px = (wp.float64(p[0]) / w + wp.float64(1.0)) * half * wp.float64(width) - half - x
-        py = (wp.float64(p[1]) / w + wp.float64(1.0)) * half * wp.float64(height) - half - y
-        if vertical == 1:
-            along[i] = py * step
-            across[i] = px
-        else:
-            along[i] = px * step
-            across[i] = py
-    # The line from the near centre leaves the triangle where it crosses it last.
-    share = crossing(along[1], across[1], along[2], across[2])
+    far = wp.vec3d()
+    aside = wp.vec3d()
+    share = wp.float64(0.0)
     edge = wp.int32(0)
-    t = crossing(along[2], across[2], along[0], across[0])
-    if t > share:
-        share = t
-        edge = wp.int32(1)
-    t = crossing(along[0], across[0], along[1], across[1])
-    if t > share:
-        share = t
-        edge = wp.int32(2)
-    if (found >> edge) % 2 == 0 or not (share >= -SLACK and share <= wp.float64(1.0) + SLACK):
-        return result
+    going = wp.int32(1)
+    while going == 1:
+        for i in range(3):
+            p = pos[offset + corner[i]]
+            w = wp.float64(p[3])
+            px = (wp.float64(p[0]) / w + wp.float64(1.0)) * half * wp.float64(width) - half - x
+            py = (wp.float64(p[1]) / w + wp.float64(1.0)) * half * wp.float64(height) - half - y
+            if vertical == 1:
+                far[i] = py * step
+                aside[i] = px
+            else:
+                far[i] = px * step
+                aside[i] = py
+        # The line from the near centre leaves the triangle where it crosses it last.
+        share = crossing(far[1], aside[1], far[2], aside[2])
+        edge = wp.int32(0)
+        t = crossing(far[2], aside[2], far[0], aside[0])
+        if t > share:
+            share = t
+            edge = wp.int32(1)
+        t = crossing(far[0], aside[0], far[1], aside[1])
+        if t > share:
+            share = t
+            edge = wp.int32(2)
+        if not (share >= -SLACK and share <= wp.float64(1.0) + SLACK):
+            return result
+        going = 0
+        if (found >> edge) % 2 == 0:
+            # The surface goes on beyond this edge, all the more thinly the nearer its outline is.
+            if steps == 0:
+                return result
+            face = next_faces[face - 1][edge] + 1
+            if face == 0:
+                return result
+            steps -= 1
+            corner = tri[face - 1]
+            found = wp.int32(edges[face_offset + face - 1])
+            going = 1
     a = (edge + 1) % 3
     b = (edge + 2) % 3
     # An edge belongs to the pairs that it runs across, not to those it runs along: else it would count twice.
-    if wp.abs(across[a] - across[b]) < wp.abs(along[a] - along[b]):
+    if wp.abs(aside[a] - aside[b]) < wp.abs(far[a] - far[b]):
         return result
     result.ok = 1
     result.share = wp.clamp(share, wp.float64(0.0), wp.float64(1.0))
     result.clamped = wp.where(result.share == share, 0, 1)
     result.p = corner[a]
     result.q = corner[b]
-    result.p_along = along[a]
-    result.p_across = across[a]
-    result.q_along = along[b]
-    result.q_across = across[b]
+    result.p_along = far[a]
+    result.p_across = aside[a]
+    result.q_along = far[b]
+    result.q_across = aside[b]
     return result
 
 
@@ -199,6 +219,8 @@ def weight(found: Meeting) -> wp.float32:
 def neighbour(
     pos: wp.array[wp.vec4],
     tri: wp.array[wp.vec3i],
+    next_faces: wp.array[wp.vec3i],
+    reach: wp.int32,
     edges: wp.array[wp.uint8],
     rast: wp.array[wp.float32],
     q: wp.int32,
@@ -220,7 +242,21 @@ def neighbour(
     first = (view * height + row) * width + column
     second = first + wp.where(vertical == 1, width, 1)
     return meet(
-        pos, tri, edges, rast, first, second, vertical, view * vertices, view * faces, column, row, height, width
+        pos,
+        tri,
+        next_faces,
+        reach,
+        edges,
+        rast,
+        first,
+        second,
+        vertical,
+        view * vertices,
+        view * faces,
+        column,
+        row,
+        height,
+        width,
     )
 
 
@@ -269,6 +305,7 @@ def find_kernel(
     rast: wp.array[wp.float32],  # [N H W 4]
     edges: wp.array[wp.uint8],  # [N F]
     faces: wp.int32,
+    reach: wp.int32,
     # Out:
     listed: wp.array[wp.int32],  # [N H W], from `first` on
     counts: wp.array[wp.int32],  # [N H], the one of the first row
@@ -280,10 +317,11 @@ def find_kernel(
         pairs = differing(rast, q, place.row, place.column + q - place.first, height, width)
         if pairs > 0:
             name = rast[4 * q + 3]
-            found = has_silhouette(edges, offset, name)
+            found = has_silhouette(edges, offset, name) or (reach > 0 and name == 0.0)
             for side in range(4):
                 if (pairs >> side) & 1 == 1 and not found:
-                    found = has_silhouette(edges, offset, rast[4 * beside(q, side, width) + 3])
+                    other = rast[4 * beside(q, side, width) + 3]
+                    found = has_silhouette(edges, offset, other) or (reach > 0 and other == 0.0)
             if found:
                 listed[first + next_place(counts, first // width)] = q
 
@@ -301,6 +339,8 @@ def blend_kernel(
     rast: wp.array[wp.float32],  # [N H W 4]
     pos: wp.array[wp.vec4],  # [N V]
     tri: wp.array[wp.vec3i],  # [F]
+    next_faces: wp.array[wp.vec3i],  # [F] the triangle beyond edge i, or -1; null where reach is 0
+    reach: wp.int32,  # how many triangles a line may be followed through
     edges: wp.array[wp.uint8],  # [N F]
     channels: wp.int32,
     vertices: wp.int32,
@@ -315,7 +355,7 @@ def blend_kernel(
         pairs = differing(rast, q, line % height, q - line * width, height, width)
         for side in range(4):
             if (pairs >> side) & 1 == 1:
-                found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
+                found = neighbour(pos, tri, next_faces, reach, edges, rast, q, side, vertices, faces, height, width)
                 if found.ok == 1:
                     share = wp.where(side < 2, weight(found), -weight(found))
                     if share > 0.0:
@@ -364,6 +404,8 @@ def gradient_kernel(
     rast: wp.array[wp.float32],  # [N H W 4]
     pos: wp.array[wp.vec4],  # [N V]
     tri: wp.array[wp.vec3i],  # [F]
+    next_faces: wp.array[wp.vec3i],  # [F] the triangle beyond edge i, or -1; null where reach is 0
+    reach: wp.int32,  # how many triangles a line may be followed through
     edges: wp.array[wp.uint8],  # [N F]
     dout: wp.array[wp.float32],  # [N H W C]
     channels: wp.int32,
@@ -384,7 +426,7 @@ def gradient_kernel(
         pairs = differing(rast, q, line - view * height, q - line * width, height, width)
         for side in range(4):
             if (pairs >> side) & 1 == 1:
-                found = neighbour(pos, tri, edges, rast, q, side, vertices, faces, height, width)
+                found = neighbour(pos, tri, next_faces, reach, edges, rast, q, side, vertices, faces, height, width)
                 if found.ok == 1:
                     from_ = beside(q, side, width) * channels
                     share = wp.where(side < 2, weight(found), -weight(found))
