@@ -151,7 +151,7 @@ def test_a_killed_run_goes_on_from_its_last_finished_stage(six: Path, tmp_path: 
     program = (
         "import os, sys, meshwright\n"
         "from meshwright import pipeline\n"
-        "pipeline.bake_texture = lambda *args: os.kill(os.getpid(), 9)\n"
+        "pipeline.bake_texture = lambda *_, **__: os.kill(os.getpid(), 9)\n"
         f"meshwright.reconstruct({str(six)!r}, {str(output)!r}, **{SMALL!r})\n"
     )
     child = subprocess.run([sys.executable, "-c", program], timeout=240, check=False)
@@ -174,7 +174,7 @@ def test_a_resumed_run_redoes_what_other_settings_touch(six: Path, tmp_path: Pat
     program = (
         "import os, meshwright\n"
         "from meshwright import pipeline\n"
-        "pipeline.bake_texture = lambda *args: os.kill(os.getpid(), 9)\n"
+        "pipeline.bake_texture = lambda *_, **__: os.kill(os.getpid(), 9)\n"
         f"meshwright.reconstruct({str(six)!r}, {str(output)!r}, **{SMALL!r})\n"
     )
     subprocess.run([sys.executable, "-c", program], timeout=240, check=False)
