@@ -201,7 +201,9 @@ def test_with_the_keyboard_alone(visit: Visit) -> None:
     page.locator("input[value=reconviagen]").focus()
     page.keyboard.press("ArrowDown")
     expect(page.locator("input[value=nvdiffrec]")).to_be_checked()
-    page.get_by_role("button", name="Make the mesh").focus()
+    start = page.get_by_role("button", name="Make the mesh")
+    expect(start).to_be_enabled(timeout=40_000)  # once the new picture is judged
+    start.focus()
     page.keyboard.press("Enter")
     visit.job_id()
     expect(page.locator("h1")).to_be_focused()
