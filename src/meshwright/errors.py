@@ -10,6 +10,8 @@
     │   └── DiskFullError           "output.disk_full"      too little space is free for them
     ├── WeightsNotInstalledError    "weights.not_installed" a model needs a checkpoint that is not here
     │   ├── WeightsFilesError       "weights.files"         its files are here, but not as they should be; lists them
+    │   ├── WeightsDamagedError     "weights.damaged"       a file of them cannot be read (large/loading.py)
+    │   ├── WeightsMismatchError    "weights.mismatch"      a file of them holds something else (large/loading.py)
     │   └── LicenceNotAcceptedError "weights.licence"       nobody has accepted the terms of its weights yet
     ├── WeightsFetchError           "weights.fetch"         weights cannot be fetched, exported or imported
     ├── DeviceError                 "device.unavailable"    the asked device is missing
