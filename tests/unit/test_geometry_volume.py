@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
+from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs, seek
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, Camera
 from scenes import TOOL, Box, Ellipsoid, pixel_grid, six, views_of
@@ -161,19 +161,35 @@ def test_rays_enter_and_leave_a_sphere_where_they_should(view: int, device: str)
         np.testing.assert_allclose(met.leave[rays], leave[rays], atol=error * volume.cell)
 
 
-def test_the_most_inner_point_of_a_ray() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_rays_of_some_pixels_stop_where_they_enter_or_tell_how_far_off_they_pass(device: str) -> None:
     volume, camera = sphere_field(), six(96)[0]
-    met = march(volume, camera, "cpu")
-    centre, pixels = np.array([0.03, -0.02, 0.05]), pixel_grid(camera)
-    direction = camera.unproject(pixels, np.ones((96, 96))) - camera.position
+    chosen = np.argwhere(np.add.outer(np.arange(96), np.arange(96)) % 3 == 0)
+    best = seek(volume, camera, chosen, device)
+    centre, pixels = np.array([0.03, -0.02, 0.05]), pixel_grid(camera)[tuple(chosen.T)]
+    direction = camera.unproject(pixels, np.ones(len(pixels))) - camera.position
     along = ((centre - camera.position) * direction).sum(-1) / (direction**2).sum(-1)
-    nearest = camera.position + along[..., None] * direction
+    nearest = camera.position + along[:, None] * direction
     distance = 0.35 - np.linalg.norm(nearest - centre, axis=-1)
-    seen = distance > -0.1
-    # Far inside steps are 3.5 voxels long, and the middle of the ray lies between two of them.
-    assert (np.abs(met.best[..., 3] - distance)[seen] < 1.8 * volume.cell).all()
-    rim = np.abs(distance) < 0.5 * volume.cell
-    assert (np.linalg.norm(met.best[..., :3] - nearest, axis=-1)[rim] < volume.cell).all()
+    misses, hits = (distance < -0.1 * volume.cell) & (distance > -0.1), distance > volume.cell
+    assert misses.any()
+    assert hits.any()
+    # Steps are as long as the distance, five voxels at most, and 0.7 voxels at least.
+    assert (best[misses, 3] < 0).all()
+    assert (np.abs(best[misses, 3] - distance[misses]) < 1.8 * volume.cell).all()
+    rim = misses & (distance > -0.5 * volume.cell)
+    assert (np.linalg.norm(best[rim, :3] - nearest[rim], axis=-1) < volume.cell).all()
+    # A ray that enters is followed no farther.
+    assert (best[hits, 3] >= 0).all()
+    before = ((best[hits, :3] - camera.position) * direction[hits]).sum(-1) / (direction[hits] ** 2).sum(-1)
+    met = march(volume, camera, device).entry[tuple(chosen[hits].T)]
+    assert (before >= met - 1e-5).all()
+    assert (before < met + 4 * volume.cell).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_pixels_are_sought_in_no_time(device: str) -> None:
+    assert seek(sphere_field(), six(32)[0], np.zeros((0, 2), int), device).shape == (0, 4)
 
 
 def test_a_ray_through_two_bodies_enters_the_first_and_leaves_the_last() -> None:

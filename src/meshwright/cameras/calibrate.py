@@ -121,7 +121,7 @@ def calibrate(
             break
         jacobian, residual = _linearise(grazing, current, silhouettes, width, config)
         size = np.abs(residual)
-        weight = np.where(size > config.huber, config.huber / np.maximum(size, 1e-12), 1.0) / len(residual)
+        weight = np.where(size > config.huber, config.huber / np.maximum(size, 1e-12), 1.0) / len(grazing.view)
         normal = jacobian.T @ (jacobian * weight[:, None])
         gradient = jacobian.T @ (weight * residual) + held @ _all_corrections(current)[fitted]
         step = -np.linalg.solve(normal + held + damping * np.diag(np.diag(normal) + 1e-9), gradient)
@@ -188,8 +188,8 @@ def _linearise(
     width: int,
     config: CalibrationConfig,
 ) -> tuple[Array, Array]:
-    """Derivatives [N, V * width + 1] of the hinge residuals [N], points and judges held fixed."""
-    active = grazing.value < 0
+    """Derivatives [K, V * width + 1] of the hinge residuals [K] where outlines stick out, points and judges fixed."""
+    grazing = grazing.where(grazing.value < 0)
     views, count = len(silhouettes), len(grazing.view)
     jacobian = np.zeros((count, views * width + 1))
     rows = np.arange(count)
@@ -215,8 +215,7 @@ def _linearise(
         up = grazing_values(_shifted(grazing, shift[grazing.view]), above, above, silhouettes)
         down = grazing_values(_shifted(grazing, -shift[grazing.view]), below, below, silhouettes)
         jacobian[:, -1] = (up - down) / (2 * delta)
-    jacobian *= active[:, None]
-    return jacobian, np.minimum(grazing.value, 0.0)
+    return jacobian, grazing.value
 
 
 def _shifted(grazing: Grazing, by: Array) -> Grazing:

@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 from meshwright._warp import wp
 from meshwright.cameras.kernels import search_kernel, value_kernel
 from meshwright.cameras.silhouettes import Silhouette
+from meshwright.device import map_threads
 from meshwright.types import Array, Camera
 
 __all__ = ["CameraParameters", "Grazing", "grazing_points", "grazing_values"]
@@ -177,6 +178,16 @@ class Grazing:
     judge: Array
     value: Array
 
+    def where(self, chosen: Array) -> Grazing:
+        """Some of the points, by bool [N]."""
+        return Grazing(
+            view=self.view[chosen],
+            uv=self.uv[chosen],
+            z=self.z[chosen],
+            judge=self.judge[chosen],
+            value=self.value[chosen],
+        )
+
 
 def camera_rows(parameters: CameraParameters) -> Array:
     """What the kernels need of each camera, float32 [V, 16].
@@ -221,6 +232,10 @@ def _stacked(silhouettes: tuple[Silhouette, ...]) -> _Stack:
     )
 
 
+_RAYS = 4096
+"""Searched by one thread at a time."""
+
+
 def grazing_points(
     parameters: CameraParameters, silhouettes: Sequence[Silhouette], *, steps: int = 64, refinements: int = 2
 ) -> Grazing:
@@ -229,22 +244,27 @@ def grazing_points(
     count = len(stack.owner)
     z, value = np.empty(count, np.float32), np.empty(count, np.float32)
     judge = np.empty(count, np.int32)
-    wp.launch(
-        search_kernel,
-        dim=count,
-        inputs=[
-            stack.distance,
-            stack.sizes,
-            camera_rows(parameters),
-            stack.owner,
-            stack.contour,
-            parameters.radius,
-            steps,
-            refinements,
-        ],
-        outputs=[z, judge, value],
-        device="cpu",
-    )
+    rows = camera_rows(parameters)
+
+    def search(part: slice) -> None:
+        wp.launch(
+            search_kernel,
+            dim=len(z[part]),
+            inputs=[
+                stack.distance,
+                stack.sizes,
+                rows,
+                stack.owner[part],
+                stack.contour[part],
+                parameters.radius,
+                steps,
+                refinements,
+            ],
+            outputs=[z[part], judge[part], value[part]],
+            device="cpu",
+        )
+
+    map_threads(search, [slice(first, first + _RAYS) for first in range(0, count, _RAYS)])
     return Grazing(view=stack.owner, uv=stack.contour, z=z, judge=judge, value=value.astype(np.float64))
 
 

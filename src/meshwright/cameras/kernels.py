@@ -98,6 +98,8 @@ def search_kernel(
                     if value < least:
                         least = value
                         judge = other
+                    if least <= best:
+                        break  # whatever the rest say
             if least > best:
                 best = least
                 best_z = z

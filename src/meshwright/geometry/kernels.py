@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshwright._warp import wp
 
-__all__ = ["fuse_kernel", "hull_kernel", "march_kernel"]
+__all__ = ["fuse_kernel", "hull_kernel", "march_kernel", "seek_kernel"]
 
 
 @wp.func
@@ -260,6 +260,14 @@ def field_at(field: wp.array3d(dtype=wp.float32), g: wp.vec3) -> float:
     return (a * (1.0 - y) + b * y) * (1.0 - x) + (c * (1.0 - y) + d * y) * x
 
 
+@wp.func
+def through_pixel(rows: wp.array2d(dtype=wp.float32), view: int, row: int, column: int) -> wp.vec3:
+    """World direction through a pixel's centre, with unit step along the optical axis."""
+    x = (float(column) + 0.5 - rows[view, 14]) / rows[view, 12]
+    y = -(float(row) + 0.5 - rows[view, 15]) / rows[view, 13]
+    return to_world(rows, view, wp.vec3(x, y, -1.0))
+
+
 @wp.kernel
 def march_kernel(
     # In:
@@ -275,14 +283,10 @@ def march_kernel(
     # Out:
     entry: wp.array2d(dtype=wp.float32),  # [H, W] z where the ray enters; 0 where it misses
     leave: wp.array2d(dtype=wp.float32),  # [H, W] z where it leaves for the last time
-    best: wp.array2d(dtype=wp.vec4),  # [H, W] most inner point of the ray and its value
 ):
     line, column = wp.tid()
     row = first_row + line
-    x = (float(column) + 0.5 - rows[view, 14]) / rows[view, 12]
-    y = -(float(row) + 0.5 - rows[view, 15]) / rows[view, 13]
-    # World direction with unit step along the optical axis.
-    d = to_world(rows, view, wp.vec3(x, y, -1.0))
+    d = through_pixel(rows, view, row, column)
     slant = wp.length(d)
     reach = wp.dot(middle - centre, d) / (slant * slant)
     z = reach - radius / slant
@@ -292,14 +296,9 @@ def march_kernel(
     last = wp.float32(0.0)
     before = wp.float32(-1.0e3)
     walked = wp.float32(0.0)
-    top = wp.float32(-1.0e3)
-    top_point = wp.vec3(0.0, 0.0, 0.0)
     while z < stop:
         p = centre + d * z
         value = field_at(field, (p - origin) / cell)
-        if value > top:
-            top = value
-            top_point = p
         if value >= 0.0:
             if first == 0.0:
                 first = z
@@ -314,4 +313,38 @@ def march_kernel(
         z += walked
     entry[row, column] = first
     leave[row, column] = last
-    best[row, column] = wp.vec4(top_point[0], top_point[1], top_point[2], top)
+
+
+@wp.kernel
+def seek_kernel(
+    # In:
+    field: wp.array3d(dtype=wp.float32),  # [X, Y, Z] positive inside
+    rows: wp.array2d(dtype=wp.float32),  # [V, 20]
+    view: int,
+    pixels: wp.array(dtype=wp.vec2i),  # [K] row and column
+    centre: wp.vec3,  # camera position
+    origin: wp.vec3,
+    cell: float,
+    radius: float,  # the grid lies within this distance of its middle
+    middle: wp.vec3,
+    # Out:
+    best: wp.array(dtype=wp.vec4),  # [K] most inner point of the ray and its value; the first one inside, if any is
+):
+    i = wp.tid()
+    d = through_pixel(rows, view, pixels[i][0], pixels[i][1])
+    slant = wp.length(d)
+    reach = wp.dot(middle - centre, d) / (slant * slant)
+    z = reach - radius / slant
+    stop = reach + radius / slant
+    step = 0.7 * cell / slant
+    top = wp.float32(-1.0e3)
+    top_point = wp.vec3(0.0, 0.0, 0.0)
+    while z < stop and top < 0.0:
+        p = centre + d * z
+        value = field_at(field, (p - origin) / cell)
+        if value > top:
+            top = value
+            top_point = p
+        # As in march_kernel.
+        z += step * wp.clamp(wp.abs(value) / cell, 1.0, 5.0)
+    best[i] = wp.vec4(top_point[0], top_point[1], top_point[2], top)

@@ -15,7 +15,7 @@ from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.extent import extent_slack, outline_extent
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
 from meshwright.geometry.kernels import fuse_kernel
-from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs
+from meshwright.geometry.volume import Volume, find_bounds, hull_volume, over_slabs, seek
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, Camera, Mesh, Monitor, View, ViewSet
 
@@ -243,24 +243,35 @@ def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device:
     the hull. Returns the volume and how many pixels had lost the object.
     """
 
-    def missing(item: tuple[Camera, Array]) -> tuple[Array, Array]:
+    def shrunk(item: tuple[Camera, Array]) -> tuple[Camera, Array]:
         camera, mask = item
         small = camera.resized(max(8, camera.width // _REPAIR_SHRINK), max(8, camera.height // _REPAIR_SHRINK))
         rows = ((np.arange(small.height) + 0.5) * camera.height / small.height).astype(int)
         columns = ((np.arange(small.width) + 0.5) * camera.width / small.width).astype(int)
-        carved, full = march(volume, small, device), march(hull, small, device)
-        lost = (mask[np.ix_(rows, columns)] > 0.5) & (carved.entry <= 0) & (full.entry > 0)
-        return carved.best[lost][:, :3], -carved.best[lost][:, 3]
+        return small, np.argwhere(mask[np.ix_(rows, columns)] > 0.5)
+
+    def missing(item: tuple[Camera, Array]) -> tuple[tuple[Camera, Array], Array]:
+        camera, pixels = item
+        best = seek(volume, camera, pixels, device)
+        lost = best[:, 3] < 0
+        if attempt < 2:
+            lost[lost] = seek(hull, camera, pixels[lost], device)[:, 3] >= 0
+        return (camera, pixels[lost]), best[lost]
 
     pixels = 0
+    searched = map_threads(shrunk, zip(working.cameras, working.masks, strict=True), device=device)
     for attempt in range(_REPAIR_ROUNDS):
-        found = map_threads(missing, list(zip(working.cameras, working.masks, strict=True)), device=device)
-        points = np.concatenate([point for point, _ in found])
+        found = map_threads(missing, searched, device=device)
+        if attempt > 0:
+            # Once it is below the hull the field only rises: what is lost later was lost before.
+            searched = [item for item, _ in found]
+        best = np.concatenate([item for _, item in found])
+        points = best[:, :3]
         if attempt == 0:
             pixels = len(points)
         if len(points) == 0:
             break
-        lack = np.concatenate([value for _, value in found]) + 0.2 * volume.cell
+        lack = 0.2 * volume.cell - best[:, 3]
         demand = np.zeros(volume.field.shape, np.float32)
         place = tuple(
             np.clip(np.round((points - volume.origin) / volume.cell).astype(int), 0, np.array(demand.shape) - 1).T

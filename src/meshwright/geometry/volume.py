@@ -10,11 +10,11 @@ import numpy as np
 
 from meshwright._warp import wp
 from meshwright.device import check_stop, cpu_threads, map_threads
-from meshwright.geometry.kernels import hull_kernel, march_kernel
+from meshwright.geometry.kernels import hull_kernel, march_kernel, seek_kernel
 from meshwright.geometry.working import WorkingViews, axes_meet, camera_rows
 from meshwright.types import Array, Camera
 
-__all__ = ["March", "Volume", "find_bounds", "hull_volume", "march", "over_slabs"]
+__all__ = ["March", "Volume", "find_bounds", "hull_volume", "march", "over_slabs", "seek"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,10 @@ class Volume:
 
 @dataclass(frozen=True, kw_only=True)
 class March:
-    """What a camera's rays meet in a volume: z of entry and of the last exit (0 where a ray misses), float32 [H, W];
-    `best` the most inner point of each ray and its value, float32 [H, W, 4]."""
+    """What a camera's rays meet in a volume: z of entry and of the last exit (0 where a ray misses), float32 [H, W]."""
 
     entry: Array
     leave: Array
-    best: Array
 
 
 _SLAB = 12
@@ -118,7 +116,6 @@ def march(volume: Volume, camera: Camera, device: str) -> March:
     shape = (camera.height, camera.width)
     entry = wp.zeros(shape, dtype=wp.float32, device=device)
     leave = wp.zeros(shape, dtype=wp.float32, device=device)
-    best = wp.zeros(shape, dtype=wp.vec4, device=device)
     # A launch cannot be stopped: on a CPU many short ones.
     lines = _MARCH_LINES if device == "cpu" else camera.height
     for first in range(0, camera.height, lines):
@@ -137,7 +134,43 @@ def march(volume: Volume, camera: Camera, device: str) -> March:
                 volume.radius,
                 wp.vec3(*volume.middle),
             ],
-            outputs=[entry, leave, best],
+            outputs=[entry, leave],
             device=device,
         )
-    return March(entry=entry.numpy(), leave=leave.numpy(), best=best.numpy())
+    return March(entry=entry.numpy(), leave=leave.numpy())
+
+
+_SEEK_RAYS = 32768
+
+
+def seek(volume: Volume, camera: Camera, pixels: Array, device: str) -> Array:
+    """Send rays through some pixels of `camera` only, each no farther than to where it enters the volume.
+
+    Args:
+        volume: What is sought.
+        camera: Where from.
+        pixels: Row and column, int [K, 2].
+        device: "cpu" or "cuda:N".
+    Returns:
+        Where each ray enters, or else comes nearest to the inside, and the field there (0 or more only
+        where it enters), float32 [K, 4].
+    """
+    field = wp.array(volume.field, dtype=wp.float32, device=device)
+    rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
+    places = wp.array(pixels.astype(np.int32), dtype=wp.vec2i, device=device)
+    best = wp.zeros(len(pixels), dtype=wp.vec4, device=device)
+    inputs = [wp.vec3(*camera.position), wp.vec3(*volume.origin), volume.cell, volume.radius, wp.vec3(*volume.middle)]
+    # As in `march`.
+    count = _SEEK_RAYS if device == "cpu" else max(len(pixels), 1)
+    for first in range(0, len(pixels), count):
+        check_stop()
+        part = slice(first, min(first + count, len(pixels)))
+        wp.launch(
+            seek_kernel,
+            dim=part.stop - first,
+            inputs=[field, rows, 0, places[part], *inputs],
+            outputs=[best[part]],
+            device=device,
+        )
+    found: Array = best.numpy()
+    return found
