@@ -256,3 +256,13 @@ def test_live_progress_shows_stages_and_time_left(monkeypatch: pytest.MonkeyPatc
     shown = stream.getvalue()
     assert "First" in shown
     assert "Second" in shown
+
+
+def test_the_package_can_be_run() -> None:
+    import subprocess
+    import sys
+
+    run = subprocess.run(
+        [sys.executable, "-m", "meshwright", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout == f"meshwright {meshwright.__version__}\n"
