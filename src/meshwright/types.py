@@ -25,7 +25,9 @@ __all__ = [
     "DepthKind",
     "DepthMap",
     "JobStatus",
+    "Lighting",
     "MaskSource",
+    "MaterialMaps",
     "Mesh",
     "ModelType",
     "Monitor",
@@ -89,6 +91,15 @@ class MaskSource(enum.StrEnum):
     DEPTH = "depth"
     NONE = "none"
     """Nothing in the frame could be told from the background: the whole frame counts as object."""
+
+
+class Lighting(enum.StrEnum):
+    """What the textures of a result hold."""
+
+    BAKED = "baked"
+    """The colours of the views with the light in them."""
+    PBR = "pbr"
+    """What the surface is made of; the light is a file of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +285,24 @@ class Mesh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaterialMaps:
+    """What a surface is made of beside its base colour, and the light it was seen under.
+
+    Attributes:
+        orm: Occlusion, roughness and metalness as glTF packs them, linear codes: uint8 [S, S, 3], row 0 on top.
+        normal: Normals in tangent space as glTF has them (+X along u, +Y along v, code 255 is 1), uint8 [N, N, 3];
+            None where the surface's own are used.
+        light: Radiance from all around, linear RGB, float32 [H, 2 H, 3]: the first row is up (+Y), the middle column
+            looks along -Z, what is right of it towards +X.
+    Maps may be of other sizes than the base colour; they share its texture coordinates.
+    """
+
+    orm: Array
+    normal: Array | None = None
+    light: Array
+
+
+@dataclass(frozen=True, kw_only=True)
 class TexturedMesh:
     """Triangles with a UV atlas and a base-colour texture.
 
@@ -283,6 +312,7 @@ class TexturedMesh:
         uv_faces: int32 [F, 3] into `uv`, corner by corner with `mesh.faces`.
         base_color_srgb: uint8 [T, T, 3], row 0 on top.
         seen: Which texels some view saw, bool [T, T]; the rest was filled in. None where not known.
+        material: The rest of the material and the light; None where the base colour is what is seen, light and all.
     """
 
     mesh: Mesh
@@ -290,6 +320,47 @@ class TexturedMesh:
     uv_faces: Array
     base_color_srgb: Array
     seen: Array | None = None
+    material: MaterialMaps | None = None
+
+    def tangents(self) -> Array:
+        """Unit tangents along +u, at right angles to `vertex_normals`, and the sign of +v: float32 [U, 4].
+
+        One per texture coordinate, weighted by area. The bitangent is sign * cross(normal, tangent), as in glTF. Where
+        a coordinate has no area around it: any tangent.
+        """
+        corners = self.mesh.vertices.astype(np.float64)[self.mesh.faces]
+        place = self.uv.astype(np.float64)[self.uv_faces]
+        e1, e2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+        d1, d2 = place[:, 1] - place[:, 0], place[:, 2] - place[:, 0]
+        turn = np.sign(d1[:, :1] * d2[:, 1:] - d2[:, :1] * d1[:, 1:])
+        along_u, along_v = turn * (e1 * d2[:, 1:] - e2 * d1[:, 1:]), turn * (e2 * d1[:, :1] - e1 * d2[:, :1])
+        area = np.linalg.norm(np.cross(e1, e2), axis=1, keepdims=True)
+        normal = np.zeros((len(self.uv), 3))
+        normal[self.uv_faces.ravel()] = self.mesh.vertex_normals()[self.mesh.faces.ravel()]
+        u, v = (_gathered(_unit(way) * area, self.uv_faces, len(self.uv)) for way in (along_u, along_v))
+        u -= (u * normal).sum(1, keepdims=True) * normal
+        lost = np.linalg.norm(u, axis=1) < 1e-20
+        if lost.any():
+            least = np.eye(3)[np.abs(normal[lost]).argmin(1)]
+            u[lost] = least - (least * normal[lost]).sum(1, keepdims=True) * normal[lost]
+        u = _unit(u)
+        sign = np.where((np.cross(normal, u) * v).sum(1) < 0, -1.0, 1.0)
+        return np.concatenate([u, sign[:, None]], 1).astype(np.float32)
+
+
+def _gathered(values: Array, faces: Array, count: int) -> Array:
+    """Sums of values per face [F, 3] at what the faces [F, 3] name, [count, 3]."""
+    total = np.zeros((count, 3))
+    for corner in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(faces[:, corner], values[:, axis], count)
+    return total
+
+
+def _unit(vectors: Array) -> Array:
+    """Of length 1, or 0 where they have none; [N, 3]."""
+    result: Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)

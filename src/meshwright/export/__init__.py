@@ -6,6 +6,7 @@ from meshwright.export.files import encode_png, write_animation, write_atomic, w
 from meshwright.export.glb import write_glb
 from meshwright.export.load import load_textured, weld
 from meshwright.export.obj import write_obj
+from meshwright.export.panorama import read_hdr, write_hdr
 from meshwright.export.ply import write_ply
 from meshwright.export.result import ExportedFiles, export_result, save_mesh_both_formats
 from meshwright.export.validate import validate_mesh_output
@@ -15,12 +16,14 @@ __all__ = [
     "encode_png",
     "export_result",
     "load_textured",
+    "read_hdr",
     "save_mesh_both_formats",
     "validate_mesh_output",
     "weld",
     "write_animation",
     "write_atomic",
     "write_glb",
+    "write_hdr",
     "write_obj",
     "write_ply",
     "write_png",

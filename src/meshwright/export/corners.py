@@ -6,7 +6,7 @@ import numpy as np
 
 from meshwright.colour import from_srgb8, to_srgb8
 from meshwright.errors import ShapeError
-from meshwright.types import Array, TexturedMesh
+from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["check_textured", "sample_texture", "split_vertices", "vertex_colors"]
 
@@ -35,8 +35,25 @@ def check_textured(textured: TexturedMesh) -> None:
         faults.append(f"there are {len(mesh.faces)} faces and {len(uv_faces)} uv_faces")
     if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3 or 0 in texture.shape:
         faults.append(f"the texture is {texture.dtype} {texture.shape}, expected uint8 [T, T, 3]")
+    if textured.material is not None:
+        faults += _material_faults(textured.material)
     if faults:
         raise ShapeError(f"The mesh cannot be written: {'; '.join(faults)}.")
+
+
+def _material_faults(material: MaterialMaps) -> list[str]:
+    faults = []
+    for name, picture in (("orm", material.orm), ("normal", material.normal)):
+        if picture is not None and (
+            picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape
+        ):
+            faults.append(f"the map {name} is {picture.dtype} {picture.shape}, expected uint8 [S, S, 3]")
+    light = material.light
+    if light.ndim != 3 or light.shape[2] != 3 or light.shape[1] < 8 or light.shape[0] == 0:
+        faults.append(f"the light is {light.shape}, expected [H, 2 H, 3]")
+    elif not (np.isfinite(light).all() and light.min() >= 0):
+        faults.append("the light has values that are negative or not finite")
+    return faults
 
 
 def split_vertices(textured: TexturedMesh) -> tuple[Array, Array, Array]:

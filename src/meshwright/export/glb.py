@@ -1,7 +1,7 @@
 """Binary glTF 2.0 with the texture inside.
 
-One mesh, one material (metallic 0, roughness 1: what it shows in a viewer comes from the base colour alone). glTF's v
-runs down, ours up, so v is turned over; its axes are ours: right-handed, +Y up, the front towards +Z, metres.
+One mesh, one material: metallic 0, roughness 1, so that what it shows in a viewer comes from the base colour alone, or
+the material's own maps. Tangents go with a normal map, since programs differ in how they make them up. glTF's v runs down, ours up, so v is turned over; its axes are ours: right-handed, +Y up, the front towards +Z, metres.
 Source: Khronos glTF 2.0 specification, sections 3.6 (buffers), 3.7 (geometry), 4.4 (GLB).
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from meshwright import __version__
 from meshwright.export.corners import check_textured, split_vertices
 from meshwright.export.files import encode_png, write_atomic
-from meshwright.types import Array, TexturedMesh
+from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["write_glb"]
 
@@ -47,7 +47,13 @@ def write_glb(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
         "TEXCOORD_0": blob.vectors(np.stack([uv[:, 0], 1 - uv[:, 1]], 1)),
     }
     indices = blob.indices(faces.ravel().astype("<u2" if small else "<u4"), UNSIGNED_SHORT if small else UNSIGNED_INT)
-    image = blob.view(png if png is not None else encode_png(textured.base_color_srgb))
+    pictures = {"base_color": png if png is not None else encode_png(textured.base_color_srgb)}
+    if (maps := textured.material) is not None:
+        pictures["occlusion_roughness_metallic"] = encode_png(maps.orm)
+        if maps.normal is not None:
+            pictures["normal"] = encode_png(maps.normal)
+            attributes["TANGENT"] = blob.vectors(textured.tangents()[coordinate])
+    images = [{"name": name, "bufferView": blob.view(data), "mimeType": "image/png"} for name, data in pictures.items()]
     document = {
         "asset": {"version": "2.0", "generator": f"meshwright {__version__}"},
         "scene": 0,
@@ -56,18 +62,9 @@ def write_glb(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
         "meshes": [
             {"name": "object", "primitives": [{"attributes": attributes, "indices": indices, "material": 0, "mode": 4}]}
         ],
-        "materials": [
-            {
-                "name": "base",
-                "pbrMetallicRoughness": {
-                    "baseColorTexture": {"index": 0},
-                    "metallicFactor": 0.0,
-                    "roughnessFactor": 1.0,
-                },
-            }
-        ],
-        "textures": [{"sampler": 0, "source": 0}],
-        "images": [{"name": "base_color", "bufferView": image, "mimeType": "image/png"}],
+        "materials": [_material(textured.material)],
+        "textures": [{"sampler": 0, "source": source} for source in range(len(images))],
+        "images": images,
         "samplers": [
             {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": CLAMP_TO_EDGE, "wrapT": CLAMP_TO_EDGE}
         ],
@@ -81,6 +78,23 @@ def write_glb(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
     chunks = [struct.pack("<4sII", b"glTF", 2, size), struct.pack("<I4s", len(text), b"JSON"), text]
     chunks += [struct.pack("<I4s", len(blob.data), b"BIN\0"), bytes(blob.data)]
     return write_atomic(path, b"".join(chunks))
+
+
+def _material(maps: MaterialMaps | None) -> dict[str, object]:
+    """The one material; textures are numbered base colour, roughness and metalness, normal."""
+    if maps is None:
+        surface = {"baseColorTexture": {"index": 0}, "metallicFactor": 0.0, "roughnessFactor": 1.0}
+        return {"name": "base", "pbrMetallicRoughness": surface}
+    surface = {
+        "baseColorTexture": {"index": 0},
+        "metallicFactor": 1.0,
+        "roughnessFactor": 1.0,
+        "metallicRoughnessTexture": {"index": 1},
+    }
+    material: dict[str, object] = {"name": "base", "pbrMetallicRoughness": surface}
+    if maps.normal is not None:
+        material["normalTexture"] = {"index": 2}
+    return material
 
 
 class _Blob:

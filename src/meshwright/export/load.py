@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from PIL import Image
 
 from meshwright.colour import from_srgb8, srgb_to_linear, to_srgb8
 from meshwright.errors import InputError
-from meshwright.types import Array, ColouredMesh, Mesh, TexturedMesh
+from meshwright.export.panorama import LIGHT_SUFFIX, read_hdr
+from meshwright.types import Array, ColouredMesh, MaterialMaps, Mesh, TexturedMesh
 
 __all__ = ["load_textured", "weld"]
 
@@ -36,7 +37,9 @@ class _Part:
 def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
     """Open a mesh file.
 
-    Base colour only: other maps, lights, cameras and animations are left aside; node transforms are applied. Several
+    Base colour only: other maps, cameras and animations are left aside; node transforms are applied. Only where the
+    light that a mesh was seen under lies beside its file (`NAME_light.hdr`) are roughness, metalness and normals, and
+    the light, read too; then occlusion is 1, and tangents are made anew, which for our own files gives the same. Several
     textures are packed into one. Vertices at exactly the same place become one again, for formats that split them at
     texture seams. A file with neither texture nor colours comes back plain grey.
 
@@ -65,7 +68,54 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
             raise InputError(f"{path.name!r} has vertices that are not finite.", hint="Write the mesh again.")
     if all(part.image_srgb is None for part in parts):
         return _join_coloured(parts)
-    return _join_textured(path, parts)
+    joined = _join_textured(path, parts)
+    light = path.with_name(f"{path.stem}{LIGHT_SUFFIX}")
+    if len(geometries) != 1 or not light.is_file():
+        return joined
+    return replace(joined, material=_read_maps(path, geometries[0].visual.material, light))
+
+
+def _read_maps(path: Path, material: Any, light: Path) -> MaterialMaps | None:
+    """Roughness, metalness and normals; None where the material has neither of the first two."""
+    normal: Array | None = None
+    if path.suffix.lower() == ".obj":
+        library = path.parent / next(iter(_named(path, "mtllib")), "")
+        found = {word: _map_of(library, word) for word in ("map_pr", "map_pm", "norm")}
+        if found["map_pr"] is None or found["map_pm"] is None:
+            return None
+        both = [found["map_pr"][..., 0], found["map_pm"][..., 0]]
+        normal = found["norm"]
+    else:
+        packed = getattr(material, "metallicRoughnessTexture", None)
+        if packed is None:
+            return None
+        if material.normalTexture is not None:
+            normal = np.asarray(material.normalTexture.convert("RGB"))
+        codes = np.asarray(packed.convert("RGB"), np.float32)
+        factors = [1.0 if f is None else f for f in (material.roughnessFactor, material.metallicFactor)]
+        both = [np.rint(codes[..., 1 + i] * factors[i]).astype(np.uint8) for i in range(2)]
+    if both[0].shape != both[1].shape:
+        raise InputError(f"Roughness and metalness of {path.name!r} differ in size.")
+    return MaterialMaps(
+        orm=np.stack([np.full_like(both[0], 255), *both], -1),
+        normal=normal,
+        light=read_hdr(light),
+    )
+
+
+def _map_of(library: Path, word: str) -> Array | None:
+    """The picture that a line of an MTL file names, uint8 [H, W, 3]."""
+    name = next(iter(_named(library, f"{word} ")), None)
+    if name is None:
+        return None
+    try:
+        with Image.open(library.parent / name) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{library.name!r} refers to {name!r}, which cannot be read.",
+            hint="Keep OBJ, MTL and textures in one folder.",
+        ) from error
 
 
 def weld(vertices: Array, faces: Array) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ from meshwright.export.corners import check_textured
 from meshwright.export.files import encode_png
 from meshwright.export.glb import write_glb
 from meshwright.export.obj import write_obj
+from meshwright.export.panorama import rgbe_decode, rgbe_encode
 from meshwright.export.ply import write_ply
 from meshwright.transforms import write_cameras
 from meshwright.types import Camera, TexturedMesh
@@ -60,6 +61,9 @@ def export_result(
 ) -> ExportedFiles:
     """Write everything that other programs open: NAME.obj, .mtl, .png, .ply, .glb and cameras.json.
 
+    With a material also NAME_roughness.png, NAME_metallic.png, NAME_normal.png (where normals were fitted) and the
+    light, NAME_light.hdr.
+
     The same input gives the same bytes. Each file appears whole or not at all.
 
     Args:
@@ -82,6 +86,9 @@ def export_result(
         raise ShapeError(f"There are {len(cameras)} cameras and {len(file_paths)} file paths.")
     if size is not None:
         textured, cameras = _scaled(textured, cameras, size)
+    if textured.material is not None:
+        light = rgbe_decode(rgbe_encode(textured.material.light))
+        textured = replace(textured, material=replace(textured.material, light=light))
     png = encode_png(textured.base_color_srgb)
     obj, mtl, texture = write_obj(textured, folder / f"{name}.obj", png=png)
     ply = write_ply(textured, folder / f"{name}.ply")

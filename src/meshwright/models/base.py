@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypedDict
 
 from meshwright.device import cleanup_gpu_memory
-from meshwright.errors import Cancelled, MeshwrightError
-from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, ViewSet
+from meshwright.errors import Cancelled, MeshwrightError, OptionError
+from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
-__all__ = ["BaseReconstructionModel", "Evidence", "InferenceResult", "Memory", "ModelOutput", "Proposal", "Recipe"]
+__all__ = ["Appearance", "BaseReconstructionModel", "Evidence", "InferenceResult", "Memory", "ModelOutput", "Proposal", "Recipe"]
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,21 @@ class Proposal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Appearance:
+    """What a model makes of the painted mesh where light is asked for apart.
+
+    Attributes:
+        textured: The same mesh with a `material`; without one where nothing could be fitted.
+        report: What `quality.json` should say of it, JSON-able.
+        warnings: Plain sentences for the user.
+    """
+
+    textured: TexturedMesh
+    report: Mapping[str, object] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOutput:
     """Where a recipe left its main files."""
 
@@ -134,6 +149,8 @@ class BaseReconstructionModel(ABC):
     """The model whose proposal is the first shape of this one; None where that is the hull with depth fused into it."""
     share: ClassVar[float] = 0.0
     """How long `propose` takes beside the other stages (those add up to 100); 0 where it is immediate."""
+    light_share: ClassVar[float] = 0.0
+    """How long `relight` takes beside the other stages; 0 where the model cannot tell materials from light."""
     start_share: ClassVar[float] = 0.0
     """The same where another model begins with what is proposed."""
 
@@ -163,6 +180,22 @@ class BaseReconstructionModel(ABC):
     @abstractmethod
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """The model's own step; `monitor` counts 0-100 over this step alone."""
+
+    def relight(
+        self, textured: TexturedMesh, views: ViewSet, cameras: Sequence[Camera], effort: str, monitor: Monitor
+    ) -> Appearance:
+        """Tells materials from light on the finished mesh, for `--lighting pbr`.
+
+        Args:
+            textured: The mesh with the colours of the views.
+            views: The pictures with masks.
+            cameras: As finally fitted, one per view.
+            effort: `draft`, `standard` or `high`.
+            monitor: Counts 0-100 over this step alone.
+        Raises:
+            OptionError: This model cannot; see `light_share`.
+        """
+        raise OptionError(f"{self.model_name} does not tell materials from light.", hint="Use --model nvdiffrec.")
 
     def inference(self, input_dir: str | Path, output_dir: str | Path) -> InferenceResult:
         """Reconstructs the views in `input_dir` into `output_dir`.

@@ -95,7 +95,11 @@ def compare_view(
 
 
 def render(mesh: TexturedMesh | ColouredMesh, camera: Camera, *, supersample: int = 2, device: str = "cpu") -> Picture:
-    """The base colour of either kind of mesh."""
+    """The look of any kind of mesh: its colours, or its material under its own light."""
+    if isinstance(mesh, TexturedMesh) and mesh.material is not None:
+        from meshwright.rendering.lit import render_lit  # brings torch, which colours alone do without
+
+        return render_lit(mesh, camera, supersample=supersample, device=device)
     if isinstance(mesh, TexturedMesh):
         return render_textured(mesh, camera, supersample=supersample, device=device)
     return render_coloured(mesh, camera, supersample=supersample, device=device)

@@ -6,9 +6,11 @@ Pictures are [N, H, W, C]: N views, H rows, W columns. Nothing here waits for a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
-from meshwright.models.nvdiffrec.appearance.volume import Materials, MaterialVolume
+from meshwright.models.nvdiffrec.appearance.volume import Materials
 
 __all__ = [
     "colour_loss",
@@ -107,7 +109,7 @@ def _weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def material_smoothness(
-    volume: MaterialVolume,
+    volume: Callable[[torch.Tensor], Materials],
     points: torch.Tensor,
     materials: Materials,
     *,
@@ -117,8 +119,8 @@ def material_smoothness(
     """How much base colour and the three of `ks` change over a short way: two means of absolute differences.
 
     Args:
-        volume: Where `materials` come from.
-        points: Of the surface, [P, 3]; no gradient reaches them.
+        volume: Where `materials` come from: a `MaterialVolume`, or look-ups in textures.
+        points: Of the surface, [P, 3], or texture coordinates [P, 2]; no gradient reaches them.
         materials: `volume(points)`.
         reach: Standard deviation of the random way, same unit.
         generator: One of the points' device.

@@ -7,11 +7,14 @@ later; `quality.json` says what was done.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from meshwright.models.base import BaseReconstructionModel, Evidence, Proposal
+from meshwright.device import pick_device
+from meshwright.models.base import Appearance, BaseReconstructionModel, Evidence, Proposal
 from meshwright.models.nvdiffrec.config import EFFORTS
-from meshwright.types import MaskSource, Monitor
+from meshwright.models.nvdiffrec.stage_two.config import LIGHTING
+from meshwright.types import Camera, MaskSource, Monitor, TexturedMesh, ViewSet
 
 __all__ = ["NvdiffrecModel"]
 
@@ -22,6 +25,7 @@ class NvdiffrecModel(BaseReconstructionModel):
     model_name: ClassVar[str] = "nvdiffrec"
     starts_from: ClassVar[str | None] = "reconviagen"
     share: ClassVar[float] = 120.0
+    light_share: ClassVar[float] = 60.0
 
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """The first shape, refined, and the cameras that go with it."""
@@ -35,3 +39,11 @@ class NvdiffrecModel(BaseReconstructionModel):
         from meshwright.models.refinement.proposal import refined
 
         return refined(evidence, EFFORTS[evidence.effort], monitor)
+
+    def relight(
+        self, textured: TexturedMesh, views: ViewSet, cameras: Sequence[Camera], effort: str, monitor: Monitor
+    ) -> Appearance:
+        """Stage two: materials in textures, and the light."""
+        from meshwright.models.nvdiffrec.stage_two.lit import fit_lighting
+
+        return fit_lighting(textured, views.views, cameras, LIGHTING[effort], monitor, pick_device(self.device))
