@@ -12,8 +12,8 @@ from cameras that were not given, over what both they and the truth show:
                   a matt surface with the colours it has
     look          PSNR of `quality.json`: the files as they are delivered against the views
 
-`--shape exact` fits on the true surface instead of a reconstructed one. OUT gets contact sheets: truth above, ours below;
-base colour, roughness, metalness, normals, two relit renders, and the look.
+`--shape exact` fits on the true surface instead of a reconstructed one. OUT gets contact sheets, truth above, ours
+below: base colour, roughness, metalness, normals, two relit renders.
 """
 
 from __future__ import annotations
@@ -173,7 +173,10 @@ class Truth:
         def blended(values: Array) -> torch.Tensor:
             return torch.from_numpy(np.einsum("pk,pkc->pc", weights, values[corner]).astype(np.float32)).to(self.device)
 
-        at, normal = blended(self.mesh.vertices), torch.nn.functional.normalize(blended(self.mesh.vertex_normals()), dim=1)
+        at, normal = (
+            blended(self.mesh.vertices),
+            torch.nn.functional.normalize(blended(self.mesh.vertex_normals()), dim=1),
+        )
         stand = torch.from_numpy(camera.position.astype(np.float32)).to(self.device)
         kd, rough, metal = self.surface(at)
         view = torch.nn.functional.normalize(stand - at, dim=1)
@@ -304,7 +307,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=("found", "exact"), default="found")
     parser.add_argument("--quality", default="draft")
     parser.add_argument("--posed", type=int, default=50, help="pictures of a posed set")
-    parser.add_argument("--size", type=int, default=320, help="pixels along an edge of a picture; six views: twice that")
+    parser.add_argument(
+        "--size", type=int, default=320, help="pixels along an edge of a picture; six views: twice that"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options = parser.parse_args(words)
     device = pick_device(options.device)
@@ -320,9 +325,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for views in options.views.split(","):
             source = options.out / name / views
             cameras = (
-                orbit_cameras(options.posed, options.size)
-                if views == "posed"
-                else six_view_cameras(2 * options.size)
+                orbit_cameras(options.posed, options.size) if views == "posed" else six_view_cameras(2 * options.size)
             )
             write_pictures(truth, cameras, source)
             for lighting in options.lighting.split(","):

@@ -12,7 +12,7 @@ from meshwright.errors import OptionError
 from meshwright.inputs import InputConfig
 from meshwright.models.generation import Generation, generation_of
 from meshwright.models.registry import AVAILABLE_MODELS, DEFAULT_MODEL
-from meshwright.types import DepthKind, Quality
+from meshwright.types import DepthKind, Lighting, Quality
 
 __all__ = ["PRESETS", "Preset", "ReconstructConfig"]
 
@@ -73,6 +73,9 @@ class ReconstructConfig:
     """Whether given cameras are calibrated too; cameras that were found always are."""
     generation: Generation | Mapping[str, Any] = field(default_factory=Generation)
     """Which networks the model `reconviagen` asks, and how: a `Generation`, or its fields by name."""
+    lighting: Lighting = Lighting.BAKED
+    """`baked`: the texture shows what the views show, light and all. `pbr`: base colour, roughness, metalness, normals
+    and the light are told apart (`nvdiffrec` only)."""
     live_pictures: bool = False
     """Whether stages leave pictures of what they reached beside their checkpoints, for whoever watches the run."""
     overwrite: bool = False
@@ -80,7 +83,7 @@ class ReconstructConfig:
 
     def __post_init__(self) -> None:
         """Turns plain strings into enums and refuses what has no meaning."""
-        for name, kind in (("quality", Quality), ("depth_kind", DepthKind)):
+        for name, kind in (("quality", Quality), ("depth_kind", DepthKind), ("lighting", Lighting)):
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, kind(value))
@@ -96,6 +99,12 @@ class ReconstructConfig:
             object.__setattr__(self, "views", self.inputs.chosen_views)
         if self.model not in AVAILABLE_MODELS:
             raise OptionError(f"model={self.model!r} is not known.", hint=f"Use one of {', '.join(AVAILABLE_MODELS)}.")
+        if self.lighting is Lighting.PBR and not AVAILABLE_MODELS[self.model].light_share:
+            able = ", ".join(name for name, model in AVAILABLE_MODELS.items() if model.light_share)
+            raise OptionError(
+                f"{self.model} does not tell materials from light, as lighting='pbr' asks.",
+                hint=f"Use model {able}, or lighting='baked'.",
+            )
         if not 100 <= self.faces <= 2_000_000:
             raise OptionError(f"faces={self.faces} is not between 100 and 2000000.")
         if self.texture_size is not None and not 64 <= self.texture_size <= 8192:

@@ -35,6 +35,7 @@ from meshwright.geometry import (
 from meshwright.inputs import read_inputs, write_masks
 from meshwright.models import (
     AVAILABLE_MODELS,
+    Appearance,
     BaseReconstructionModel,
     Evidence,
     ModelOutput,
@@ -59,7 +60,9 @@ from meshwright.types import (
     ColouredMesh,
     DepthKind,
     DepthMap,
+    Lighting,
     MaskSource,
+    MaterialMaps,
     Mesh,
     Monitor,
     SilentMonitor,
@@ -69,7 +72,7 @@ from meshwright.types import (
 )
 from meshwright.workspace import Workspace
 
-__all__ = ["OUTPUT_NAMES", "ReconstructConfig", "Result", "reconstruct", "run_model", "stages"]
+__all__ = ["MATERIAL_NAMES", "OUTPUT_NAMES", "ReconstructConfig", "Result", "reconstruct", "run_model", "stages"]
 
 OUTPUT_NAMES = (
     "mesh.obj",
@@ -84,14 +87,18 @@ OUTPUT_NAMES = (
     "report.html",
 )
 """Everything that a run leaves in its output folder."""
+MATERIAL_NAMES = ("mesh_roughness.png", "mesh_metallic.png", "mesh_normal.png", "mesh_light.hdr")
+"""What comes beside it with `lighting="pbr"`; without, those of an earlier run go."""
 
 _RECORDS = (
+    Appearance,
     Atlas,
     Camera,
     CameraSolution,
     DepthKind,
     DepthMap,
     MaskSource,
+    MaterialMaps,
     Mesh,
     Proposal,
     ShapeResult,
@@ -169,11 +176,14 @@ class Result:
         return self.folder / "report.html"
 
 
-def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tuple[Stage, ...]:
+def stages(
+    model: type[BaseReconstructionModel] | BaseReconstructionModel, lighting: str = Lighting.BAKED
+) -> tuple[Stage, ...]:
     """The stages of a run with this model, in order; shares are seconds at `standard` on two CPU cores."""
     first = model.starts_from
     share = AVAILABLE_MODELS[first].start_share if first else 0.0
     start = [Stage(name="start", title=f"Starting from {first}", share=share)] if first else []
+    light = [Stage(name="light", title="Telling materials from light", share=model.light_share)]
     return (
         Stage(name="read", title="Reading the views", share=5),
         Stage(name="cameras", title="Finding the cameras", share=4),
@@ -183,6 +193,7 @@ def stages(model: type[BaseReconstructionModel] | BaseReconstructionModel) -> tu
         Stage(name="simplify", title="Simplifying the mesh", share=0.5),
         Stage(name="unwrap", title="Laying out the texture", share=1),
         Stage(name="texture", title="Painting the texture", share=6),
+        *(light if lighting == Lighting.PBR else ()),
         Stage(name="export", title="Writing the files", share=1),
         Stage(name="judge", title="Checking the files against the views", share=2),
         Stage(name="report", title="Writing previews and the report", share=2),
@@ -243,9 +254,9 @@ def _run(
         check_vram_available(model.required_vram_gb, device)
     _check_apart(source, output)
     with Workspace(
-        output, own_names=OUTPUT_NAMES, overwrite=config.overwrite, needed_bytes=config.disk_bytes
+        output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
-        run = Run(Plan(stages(model)), monitor, workspace, live_pictures=config.live_pictures)
+        run = Run(Plan(stages(model, config.lighting)), monitor, workspace, live_pictures=config.live_pictures)
         quality = _recipe(source, config, model, device, run)
         workspace.commit()
     seconds = time.perf_counter() - begun
@@ -337,13 +348,32 @@ def _recipe(
 
     run.show("texture", lambda: picture_of(textured, device=device))
 
-    textured, cameras = framed(textured, solution, shape, config.size)
+    lit = Appearance(textured=textured)
+    if config.lighting is Lighting.PBR:
+        lit = run.keep(
+            "light",
+            Appearance,
+            lambda m: model.relight(textured, solution.views, solution.cameras, config.quality.value, m),
+            model.model_name,
+            config.quality.value,
+        )
+        run.show("light", lambda: picture_of(lit.textured, device=device))
+
+    textured, cameras = framed(lit.textured, solution, shape, config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
 
     notes = (atlas.note,) if atlas.note else ()
     before = first.warnings if first else ()
-    warnings = (*views.warnings, *solution.warnings, *shape.warnings, *before, *proposal.warnings, *notes)
+    warnings = (
+        *views.warnings,
+        *solution.warnings,
+        *shape.warnings,
+        *before,
+        *proposal.warnings,
+        *notes,
+        *lit.warnings,
+    )
 
     def check(monitor: Monitor) -> QualityReport:
         monitor.report(0, "Rendering the files")
@@ -369,6 +399,7 @@ def _recipe(
             "start": first.report if first else {},
             "model": proposal.report,
             "atlas": atlas.method,
+            **({"light": lit.report} if lit.report else {}),
         },
     )
 
@@ -458,7 +489,9 @@ def _pictures(source: Path, views: ViewSet, output: Path) -> list[str]:
 def _check_apart(source: Path, output: Path) -> None:
     """Results must not land among the pictures, nor replace them."""
     source, output = source.resolve(), output.resolve()
-    replaced = any(source == output / name or (output / name) in source.parents for name in OUTPUT_NAMES)
+    replaced = any(
+        source == output / name or (output / name) in source.parents for name in (*OUTPUT_NAMES, *MATERIAL_NAMES)
+    )
     if output == source or source in output.parents or replaced:
         raise OptionError(
             f"The output folder {output.name!r} and the input {source.name!r} lie inside each other.",

@@ -13,7 +13,7 @@ from rich.table import Table
 from meshwright.cli.console import emit, err, guarded, out
 from meshwright.cli.follow import follow, receiving
 from meshwright.errors import Cancelled, OptionError
-from meshwright.types import JobStatus, ModelType, Quality
+from meshwright.types import JobStatus, Lighting, ModelType, Quality
 
 if TYPE_CHECKING:
     from meshwright.client import Client, Job
@@ -42,6 +42,10 @@ def submit(
     quality: Annotated[
         Quality | None, typer.Option(help="How much time to spend. (default: the service's)", show_default=False)
     ] = None,
+    lighting: Annotated[
+        Lighting | None,
+        typer.Option(help="pbr tells materials from light, with nvdiffrec. (default: baked)", show_default=False),
+    ] = None,
     depth_dir: Annotated[Path | None, typer.Option(help="Depth renders, if they do not lie beside the views.")] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay until the job has ended.")] = False,
     output: Annotated[
@@ -69,6 +73,7 @@ def submit(
             source,
             model=model,
             quality=quality,
+            lighting=lighting,
             depth_dir=depth_dir,
             webhook_url=webhook,
             idempotency_key=idempotency_key,

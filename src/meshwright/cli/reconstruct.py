@@ -13,7 +13,7 @@ from rich.table import Table
 from meshwright.cli.console import emit, err, guarded, out, show_progress
 from meshwright.models.generation import Generation
 from meshwright.models.registry import DEFAULT_MODEL
-from meshwright.types import DepthKind, Quality
+from meshwright.types import DepthKind, Lighting, Quality
 
 if TYPE_CHECKING:
     from meshwright.pipeline import Result
@@ -63,6 +63,10 @@ def reconstruct(
         Path | None, typer.Option(help="Camera file (transforms.json, cameras.json) to use as it is.")
     ] = None,
     refine_cameras: Annotated[bool, typer.Option("--refine-cameras", help="Calibrate given cameras too.")] = False,
+    lighting: Annotated[
+        Lighting,
+        typer.Option(help="baked: the texture shows the views, light and all; pbr: materials and light (nvdiffrec)."),
+    ] = Lighting.BAKED,
     checkpoint: Annotated[
         str,
         typer.Option(
@@ -130,6 +134,7 @@ def reconstruct(
         "rig": rig,
         "cameras": cameras,
         "refine_cameras": refine_cameras,
+        "lighting": lighting,
         "generation": {
             "checkpoint": checkpoint,
             "seed": seed,
@@ -143,7 +148,7 @@ def reconstruct(
         "overwrite": overwrite,
     }
     ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
-    plan = Plan(pipeline.stages(AVAILABLE_MODELS[model]))
+    plan = Plan(pipeline.stages(AVAILABLE_MODELS[model], lighting))
     with show_progress(plan, as_json=as_json) as monitor:
         result = pipeline.reconstruct(source, output, monitor=monitor, **options)
     if as_json:

@@ -16,7 +16,7 @@ from meshwright.client.download import Progress, download
 from meshwright.client.options import checked_url, default_headers, listening, submission
 from meshwright.client.records import Cancellation, Job, Page
 from meshwright.client.uploads import opened
-from meshwright.types import JobStatus, ModelType, Quality
+from meshwright.types import JobStatus, Lighting, ModelType, Quality
 
 __all__ = ["AsyncClient"]
 
@@ -49,6 +49,7 @@ class AsyncClient:
         *,
         model: ModelType | str = ModelType.RECONVIAGEN,
         quality: Quality | str | None = None,
+        lighting: Lighting | str | None = None,
         depth_dir: str | Path | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
@@ -60,12 +61,13 @@ class AsyncClient:
             source: A folder or ZIP, as for `meshwright reconstruct`.
             model: reconviagen, nvdiffrec or both.
             quality: How much time to spend; the service's default if not given.
+            lighting: `pbr` tells materials from light, with nvdiffrec; the service's default, `baked`, if not given.
             depth_dir: Depth renders that do not lie with the views.
             webhook_url, webhook_secret: Where to report the end of the job, and what to sign that with.
             idempotency_key: The same key never makes a second job; one is made up if none is given, so that a lost
                 answer cannot make two jobs either.
         """
-        upload, form = submission(source, depth_dir, model, quality, webhook_url, webhook_secret)
+        upload, form = submission(source, depth_dir, model, quality, lighting, webhook_url, webhook_secret)
         return await self._run(flows.submit(self._contact, upload, form=form, idempotency_key=idempotency_key))
 
     async def job(self, job_id: str) -> Job:

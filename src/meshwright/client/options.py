@@ -9,7 +9,7 @@ import httpx
 import meshwright
 from meshwright.client.uploads import Upload, find_upload
 from meshwright.errors import OptionError
-from meshwright.types import ModelType, Quality
+from meshwright.types import Lighting, ModelType, Quality
 
 __all__ = ["checked_url", "default_headers", "listening", "submission"]
 
@@ -49,6 +49,7 @@ def submission(
     depth_dir: str | Path | None,
     model: ModelType | str,
     quality: Quality | str | None,
+    lighting: Lighting | str | None,
     webhook_url: str | None,
     webhook_secret: str | None,
 ) -> tuple[Upload, dict[str, str]]:
@@ -56,6 +57,7 @@ def submission(
     form = {
         "model_type": _value(ModelType, model, "model"),
         "quality": None if quality is None else _value(Quality, quality, "quality"),
+        "lighting": None if lighting is None else _value(Lighting, lighting, "lighting"),
         "webhook_url": webhook_url,
         "webhook_secret": webhook_secret,
     }
@@ -63,7 +65,7 @@ def submission(
     return upload, {name: value for name, value in form.items() if value is not None}
 
 
-def _value(kind: type[ModelType] | type[Quality], value: str, name: str) -> str:
+def _value(kind: type[ModelType] | type[Quality] | type[Lighting], value: str, name: str) -> str:
     try:
         return kind(value).value
     except ValueError:

@@ -1,7 +1,8 @@
 """Binary glTF 2.0 with the texture inside.
 
 One mesh, one material: metallic 0, roughness 1, so that what it shows in a viewer comes from the base colour alone, or
-the material's own maps. Tangents go with a normal map, since programs differ in how they make them up. glTF's v runs down, ours up, so v is turned over; its axes are ours: right-handed, +Y up, the front towards +Z, metres.
+the material's own maps. Tangents go with a normal map, since programs differ in how they make them up. glTF's v runs
+down, ours up, so v is turned over; its axes are ours: right-handed, +Y up, the front towards +Z, metres.
 Source: Khronos glTF 2.0 specification, sections 3.6 (buffers), 3.7 (geometry), 4.4 (GLB).
 """
 

@@ -39,9 +39,9 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
 
     Base colour only: other maps, cameras and animations are left aside; node transforms are applied. Only where the
     light that a mesh was seen under lies beside its file (`NAME_light.hdr`) are roughness, metalness and normals, and
-    the light, read too; then occlusion is 1, and tangents are made anew, which for our own files gives the same. Several
-    textures are packed into one. Vertices at exactly the same place become one again, for formats that split them at
-    texture seams. A file with neither texture nor colours comes back plain grey.
+    the light, read too; then occlusion is 1, and tangents are made anew, which for our own files gives the same.
+    Several textures are packed into one. Vertices at exactly the same place become one again, for formats that split
+    them at texture seams. A file with neither texture nor colours comes back plain grey.
 
     Raises:
         InputError: The file is missing, cannot be read, has no triangles, refers to a texture that is not there, or

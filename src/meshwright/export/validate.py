@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from meshwright.errors import InputError
+from meshwright.export.panorama import LIGHT_SUFFIX, read_hdr
 from meshwright.types import Array
 
 __all__ = ["validate_mesh_output"]
@@ -21,11 +23,11 @@ class _Fault(Exception):  # noqa: N818  (it never leaves this module)
 
 
 def validate_mesh_output(folder: Path, name: str = "mesh") -> dict[str, object]:
-    """Check NAME.obj, NAME.mtl, NAME.png and NAME.ply (and NAME.glb where it is there).
+    """Check NAME.obj, NAME.mtl, NAME.png and NAME.ply (and NAME.glb, and maps of a material, where they are there).
 
     Whole means: the files are there and parse; OBJ, PLY and GLB have the same number of faces and OBJ and PLY the same
     vertices; indices point at something; no number is NaN or infinite; the OBJ refers to the MTL, the MTL to the
-    texture, and the texture decodes.
+    textures, and these decode; so does the light where it lies beside them.
 
     Returns:
         `{"valid": True, "vertices": int, "faces": int, "texture_size": [W, H]}`, or
@@ -43,9 +45,19 @@ def validate_mesh_output(folder: Path, name: str = "mesh") -> dict[str, object]:
         except _Fault as fault:
             problems.append(f"{path.name}: {fault}")
     try:
-        _check_mtl(_bytes(folder / f"{name}.mtl"), name)
+        for file in _check_mtl(_bytes(folder / f"{name}.mtl"), name):
+            try:
+                _png_size(_bytes(folder / file))
+            except _Fault as fault:
+                problems.append(f"{file}: {fault}")
     except _Fault as fault:
         problems.append(f"{name}.mtl: {fault}")
+    light = folder / f"{name}{LIGHT_SUFFIX}"
+    if light.exists():
+        try:
+            read_hdr(light)
+        except InputError as error:
+            problems.append(error.message)
     try:
         size.extend(_png_size(_bytes(folder / f"{name}.png")))
     except _Fault as fault:
@@ -109,11 +121,13 @@ def _read_obj(data: bytes, name: str) -> tuple[int, int, Array]:
     return _summary(vertices, faces[..., 0])
 
 
-def _check_mtl(data: bytes, name: str) -> None:
+def _check_mtl(data: bytes, name: str) -> list[str]:
+    """The names of further maps that it refers to."""
     lines = data.decode("utf-8", "replace").splitlines()
     maps = [line.split(maxsplit=1)[1].strip() for line in lines if line.startswith("map_Kd ")]
     if maps != [f"{name}.png"]:
         raise _Fault(f"refers to the textures {maps}, expected {name}.png")
+    return [line.split(maxsplit=1)[1].strip() for line in lines if line.startswith(("map_Pr ", "map_Pm ", "norm "))]
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
@@ -174,7 +188,7 @@ def _read_glb(data: bytes) -> tuple[int, int, Array]:
         def accessor(index: int) -> Array:
             entry = document["accessors"][index]
             view = document["bufferViews"][entry["bufferView"]]
-            width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}[entry["type"]]
+            width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[entry["type"]]
             kind = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[entry["componentType"]]
             values = np.frombuffer(binary, kind, entry["count"] * width, view["byteOffset"])
             return values.reshape(-1, width)

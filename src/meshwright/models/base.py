@@ -18,7 +18,16 @@ from meshwright.device import cleanup_gpu_memory
 from meshwright.errors import Cancelled, MeshwrightError, OptionError
 from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
-__all__ = ["Appearance", "BaseReconstructionModel", "Evidence", "InferenceResult", "Memory", "ModelOutput", "Proposal", "Recipe"]
+__all__ = [
+    "Appearance",
+    "BaseReconstructionModel",
+    "Evidence",
+    "InferenceResult",
+    "Memory",
+    "ModelOutput",
+    "Proposal",
+    "Recipe",
+]
 
 log = logging.getLogger(__name__)
 

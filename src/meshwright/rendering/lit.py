@@ -93,11 +93,15 @@ def render_points(
     samples = supersample
     seen = rasterize_mesh(textured.mesh, camera.resized(camera.width * samples, camera.height * samples), device=device)
     covered = np.flatnonzero(seen.face_id >= 0)
-    pixel = (covered // (camera.width * samples) // samples) * camera.width + covered % (camera.width * samples) // samples
+    pixel = (covered // (camera.width * samples) // samples) * camera.width + covered % (
+        camera.width * samples
+    ) // samples
     count = np.bincount(pixel, minlength=camera.width * camera.height).astype(np.float32)
     total = np.zeros((camera.width * camera.height, 3), np.float32)
     if len(covered):
-        points = surface_points(textured, camera, seen.face_id.ravel()[covered], seen.bary.reshape(-1, 3)[covered], device)
+        points = surface_points(
+            textured, camera, seen.face_id.ravel()[covered], seen.bary.reshape(-1, 3)[covered], device
+        )
         found = colour(points).cpu().numpy()
         for channel in range(3):
             total[:, channel] = np.bincount(pixel, found[:, channel], len(total))
@@ -152,4 +156,3 @@ def _maps(data: bytes, shape: tuple[int, ...], device: str) -> LightMaps:
     size = next((size for size in SIZES if 4 * size >= shape[0]), SIZES[-1])
     with torch.no_grad():
         return EnvironmentLight.from_latlong(panorama, size, device=device).maps()
-

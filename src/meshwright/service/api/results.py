@@ -30,6 +30,7 @@ router = APIRouter(prefix="/api/jobs", tags=["results"])
 _TYPES = {
     ".png": "image/png",
     ".webp": "image/webp",
+    ".hdr": "image/vnd.radiance",
     ".json": "application/json",
     ".glb": "model/gltf-binary",
     ".obj": "model/obj",

@@ -13,7 +13,7 @@ from meshwright.service.api.addresses import AddressError, check_url, checked_ad
 from meshwright.service.api.forms import shown
 from meshwright.service.api.problems import Problem
 from meshwright.service.jobs import Webhook
-from meshwright.types import ModelType, Quality
+from meshwright.types import Lighting, ModelType, Quality
 
 __all__ = ["WISHES", "Wish", "read_wish"]
 
@@ -30,6 +30,13 @@ WISHES: dict[str, Any] = {
         "type": "string",
         "enum": [quality.value for quality in Quality],
         "description": "How much time to spend; the service's own choice where it is left out.",
+    },
+    "lighting": {
+        "type": "string",
+        "enum": [lighting.value for lighting in Lighting],
+        "default": Lighting.BAKED.value,
+        "description": "Whether `nvdiffrec` leaves the light in the colours (`baked`) or tells base colour, roughness, "
+        "metalness, normals and light apart (`pbr`); of `both`, the other model's result stays baked.",
     },
     "webhook_url": {
         "type": "string",
@@ -66,6 +73,11 @@ def read_wish(texts: Mapping[str, str], *, allow_private: bool) -> Wish:
     quality = texts.get("quality")
     if quality is not None and quality not in list(Quality):
         faults["quality"] = f"Expected {_either(Quality)}, got {shown(quality)!r}"
+    lighting = texts.get("lighting")
+    if lighting is not None and lighting not in list(Lighting):
+        faults["lighting"] = f"Expected {_either(Lighting)}, got {shown(lighting)!r}"
+    if lighting == Lighting.PBR and model == ModelType.RECONVIAGEN:
+        faults["lighting"] = "Only nvdiffrec tells materials from light: ask for it, or for both"
     url, secret = texts.get("webhook_url"), texts.get("webhook_secret")
     if url is not None:
         try:
@@ -84,13 +96,13 @@ def read_wish(texts: Mapping[str, str], *, allow_private: bool) -> Wish:
         made = secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     return Wish(
         model_type=ModelType(model),
-        options={} if quality is None else {"quality": quality},
+        options={name: value for name, value in (("quality", quality), ("lighting", lighting)) if value is not None},
         webhook=None if url is None or secret is None else Webhook(url=url, secret=secret),
         made_secret=made,
     )
 
 
-def _either(kind: type[ModelType] | type[Quality]) -> str:
+def _either(kind: type[ModelType] | type[Quality] | type[Lighting]) -> str:
     *names, last = [item.value for item in kind]
     return f"{', '.join(names)} or {last}"
 

@@ -13,8 +13,8 @@ __all__ = ["LIGHTING", "LightingConfig"]
 class LightingConfig:
     """What is fitted, for how long, and what holds it back."""
 
-    steps: int = 400
-    batch: int = 65_536
+    steps: int = 1000
+    batch: int = 32_768
     """Pixels of all views compared in a step."""
     pixels: int = 1024
     """Long side of the pictures compared; smaller ones stay as they are."""
@@ -28,10 +28,12 @@ class LightingConfig:
     """Whether a normal map is fitted too."""
     detail_from: float = 0.5
     """After this share of the steps roughness, metalness and normals get a texel each; before, vertices have them."""
-    colour_rate: float = 0.01
-    material_rate: float = 0.03
+    colour_rate: float = 0.015
+    material_rate: float = 0.06
     detail_rate: float = 0.006
-    light_rate: float = 0.03
+    light_rate: float = 0.12
+    light_every: int = 4
+    """The light moves after so many steps, by what they have gathered."""
     colour_smooth: float = 0.002
     """Weight of differences of base colour between neighbouring texels."""
     material_smooth: float = 0.02
@@ -54,7 +56,7 @@ class LightingConfig:
         ]
         faults += [
             f"{name}={getattr(self, name)} (use 1 or more)"
-            for name in ("steps", "batch", "pixels", "most_samples", "texture")
+            for name in ("steps", "batch", "light_every", "pixels", "most_samples", "texture")
             if not getattr(self, name) >= 1
         ]
         if faults:
@@ -62,8 +64,8 @@ class LightingConfig:
 
 
 LIGHTING = {
-    "draft": LightingConfig(steps=200, batch=32_768, pixels=512, light=16, texture=512),
+    "draft": LightingConfig(steps=500, pixels=512, texture=512),
     "standard": LightingConfig(),
-    "high": LightingConfig(steps=800, batch=131_072, pixels=2048, most_samples=12_000_000, light=64, texture=4096),
+    "high": LightingConfig(steps=2000, batch=131_072, pixels=2048, most_samples=12_000_000, light=64, texture=4096),
 }
 """By the name of the quality asked for."""

@@ -21,7 +21,7 @@ from meshwright.models.nvdiffrec.stage_two.charts import resized
 from meshwright.models.nvdiffrec.stage_two.config import LightingConfig
 from meshwright.models.nvdiffrec.stage_two.samples import Samples
 from meshwright.rendering import ops
-from meshwright.rendering.light import EnvironmentLight, bent_normals, shade_pbr
+from meshwright.rendering.light import EnvironmentLight, LightMaps, bent_normals, shade_pbr
 from meshwright.types import Array, TexturedMesh
 
 __all__ = ["Fit", "Found"]
@@ -81,7 +81,9 @@ class Fit:
         # The root of linear light: steps that the eye finds alike, and cheap to undo.
         self.root = torch.nn.Parameter(torch.from_numpy(np.sqrt(baked))[None].to(device).contiguous())
         self.detail = torch.nn.Parameter(torch.zeros(1, self.size, self.size, 4, device=device))
-        self.vertex = torch.nn.Parameter(torch.tensor([[_ROUGH, 0.0]], device=device).repeat(len(textured.mesh.vertices), 1))
+        self.vertex = torch.nn.Parameter(
+            torch.tensor([[_ROUGH, 0.0]], device=device).repeat(len(textured.mesh.vertices), 1)
+        )
         self.light = EnvironmentLight(config.light, value=1.0, device=device)
         self.faces = torch.from_numpy(textured.mesh.faces.astype(np.int64)).to(device)
         self.links, self.hold = _links(textured, device)
@@ -91,10 +93,14 @@ class Fit:
             {"params": [self.root], "lr": config.colour_rate},
             {"params": [self.vertex], "lr": config.material_rate},
             {"params": [self.detail], "lr": config.detail_rate},
-            {"params": list(self.light.parameters()), "lr": config.light_rate},
         ]
         self.adam = torch.optim.Adam(groups, betas=(0.9, 0.98), capturable=device != "cpu")
-        self.rates = [float(group["lr"]) for group in groups]  # type: ignore[arg-type]
+        self.glow = torch.optim.Adam(
+            self.light.parameters(), lr=config.light_rate, betas=(0.9, 0.98), capturable=device != "cpu"
+        )
+        self.rates = [(group, float(group["lr"])) for group in (*self.adam.param_groups, *self.glow.param_groups)]
+        self.made = self.light.maps()
+        self.maps = _apart(self.made)
 
     def run(self, say: Callable[[int], None]) -> Found:
         """All steps; `say` hears which comes, and may raise."""
@@ -105,13 +111,15 @@ class Fit:
             say(step)
             fine = step >= config.detail_from * config.steps
             share = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
-            for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
+            for group, rate in self.rates:
                 group["lr"] = rate * share
             data, held = self._loss(fine)
             self.adam.zero_grad(set_to_none=True)
             (data + held).backward()  # type: ignore[no-untyped-call]
             self.adam.step()
             self._within_bounds()
+            if (step + 1) % config.light_every == 0:
+                self._step_light()
             recent.append(data.detach())
             if len(recent) == _REPORT or step + 1 == config.steps:
                 # Only here the host waits for the device.
@@ -141,7 +149,7 @@ class Fit:
         if fine and config.normals:
             sign = torch.cat([torch.ones_like(at["alpha"]), at["tangent"][:, 3:], torch.ones_like(at["alpha"])], 1)
             normal = bent_normals(normal, found.normal * sign, at["tangent"][:, :3])
-        colour = shade_pbr(found.kd, found.ks, normal, at["view"], self.light.maps())
+        colour = shade_pbr(found.kd, found.ks, normal, at["view"], self.maps)
         # Brighter than white is as white as white in the picture.
         blown = at["wanted"] >= _BLOWN * at["alpha"]
         colour = torch.where(blown, colour.clamp(max=1), colour)
@@ -163,7 +171,6 @@ class Fit:
         held = (
             config.colour_smooth * kd_change
             + config.material_smooth * (self.hold * along).mean()
-            + config.whiteness * losses.light_whiteness(self.light.texels)
             + config.plain * found.ks[:, 2].mean()
         )
         if fine:
@@ -172,13 +179,25 @@ class Fit:
                 held = held + config.upright * found.normal[:, :2].square().sum(1).mean()
         return data, held
 
+    def _step_light(self) -> None:
+        """Moves the light by what shading has gathered since it was last filtered, which takes long."""
+        self.glow.zero_grad(set_to_none=True)
+        (self.config.whiteness * losses.light_whiteness(self.light.texels)).backward()  # type: ignore[no-untyped-call]
+        filtered, read = (self.made.specular, self.made.diffuse), (self.maps.specular, self.maps.diffuse)
+        # The mean over the steps since; leaves that were read have gradients.
+        gathered = [part.grad / self.config.light_every for part in read if part.grad is not None]
+        torch.autograd.backward(filtered, gathered)
+        self.glow.step()
+        self.light.clamp_()
+        self.made = self.light.maps()
+        self.maps = _apart(self.made)
+
     @torch.no_grad()
     def _within_bounds(self) -> None:
         self.root.clamp_(0, 1)
         self.vertex[:, 0].clamp_(_SMOOTHEST, 1)
         self.vertex[:, 1].clamp_(0, 1)
         self.detail[..., 2:].clamp_(-_TILT, _TILT)
-        self.light.clamp_()
 
     @torch.no_grad()
     def _found(self, means: list[float]) -> Found:
@@ -197,6 +216,12 @@ class Fit:
                 "losses": means,
             },
         )
+
+
+def _apart(maps: LightMaps) -> LightMaps:
+    """The same maps as leaves, where gradients gather."""
+    specular, diffuse = (part.detach().requires_grad_() for part in (maps.specular, maps.diffuse))
+    return LightMaps(specular=specular, levels=maps.levels, diffuse=diffuse)
 
 
 def _with_occlusion(ks: torch.Tensor) -> torch.Tensor:

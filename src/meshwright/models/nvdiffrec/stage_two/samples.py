@@ -42,7 +42,7 @@ class Samples:
         corners, `wanted` (linear, times alpha), `alpha` of the view, `cover` of the mesh; and their triangles."""
         index = torch.randint(len(self.face), (count,), generator=generator, device=self.face.device)
         rows = self.packed.index_select(0, index)
-        parts = rows.split(list(_COLUMNS.values()), 1)
+        parts = torch.split(rows, list(_COLUMNS.values()), 1)
         return dict(zip(_COLUMNS, parts, strict=True)), self.face.index_select(0, index)
 
 
@@ -101,7 +101,7 @@ def collect(
             continue
         on_surface, _ = ops.interpolate(surface, rast, faces)
         in_layout, change = ops.interpolate(layout, rast, uv_faces, rast_db, diff_attrs=[0, 1])
-        normal, point = on_surface.view(-1, 6)[place].split([3, 3], 1)
+        normal, point = on_surface.view(-1, 6)[place].chunk(2, 1)
         laid, wanted = in_layout.view(-1, 6)[place], target.view(-1, 4)[place]
         seen, slope = rast.view(-1, 4)[place], change.view(-1, 4)[place]
         towards = on(camera.position) - point
