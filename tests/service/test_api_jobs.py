@@ -28,6 +28,11 @@ def api(stack: Stack) -> Iterator[Api]:
         yield found
 
 
+def test_lighting_is_kept_for_the_worker(api: Api) -> None:
+    answer = api.client.post("/api/jobs", files=parts(), data={"model_type": "both", "lighting": "pbr"})
+    assert api.jobs.get(answer.json()["job_id"]).options == {"lighting": "pbr"}
+
+
 def test_submission_is_queued_and_stored(api: Api) -> None:
     answer = api.client.post("/api/jobs", files=parts(), data={"model_type": "nvdiffrec", "quality": "draft"})
     assert answer.status_code == 202

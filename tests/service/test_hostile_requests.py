@@ -398,6 +398,8 @@ TABLE: dict[str, tuple[Send, Outcome]] = {
     "model of control characters": (post(parts(), {"model_type": "both\0\x1b[31m"}), BAD_FORM),
     "model given twice": (post([*parts(), ("model_type", (None, b"both")), ("model_type", (None, b"both"))]), BAD_FORM),
     "model that is no text": (post([*parts(), ("model_type", (None, b"\xff\xfe"))]), BAD_FORM),
+    "unknown lighting": (post(parts(), {"lighting": "noon"}), BAD_FORM),
+    "light without a model for it": (post(parts(), {"model_type": "reconviagen", "lighting": "pbr"}), BAD_FORM),
     "unknown quality": (post(parts(), {"quality": "best"}), BAD_FORM),
     "unknown field": (post(parts(), {"owner_key": "admin"}), BAD_FORM),
     "confirm that is text": (cancel(b'{"confirm": "yes"}'), BAD_FORM),

@@ -28,7 +28,7 @@ from meshwright.service.run import Runner, models_of
 from meshwright.service.storage import Storage, open_storage
 from meshwright.service.store import open_store
 from meshwright.service.upkeep import Upkeep
-from meshwright.types import VIEW_NAMES, JobStatus, ModelType
+from meshwright.types import VIEW_NAMES, JobStatus, ModelType, SilentMonitor
 from service_stack import Stack, set_environment
 
 
@@ -336,6 +336,15 @@ def test_a_model_that_was_published_is_not_run_again(desk: Desk, monkeypatch: py
     assert job.status is JobStatus.COMPLETED
     assert desk.jobs.artefacts(job_id, "reconviagen") == before
     assert set(job.quality) == {"reconviagen", "nvdiffrec"}
+
+
+def test_light_is_asked_of_the_models_that_can(desk: Desk) -> None:
+    job_id = desk.submit(ModelType.BOTH)
+    claim = desk.jobs.claim(job_id, "w")
+    assert claim is not None
+    wished = replace(claim, job=replace(claim.job, options={"lighting": "pbr"}))
+    assert "lighting" not in desk.runner._make(wished, "reconviagen", SilentMonitor()).options
+    assert desk.runner._make(wished, "nvdiffrec", SilentMonitor()).options["lighting"] == "pbr"
 
 
 def test_a_worker_that_was_given_up_publishes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

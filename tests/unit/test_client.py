@@ -137,7 +137,9 @@ def photos(tmp_path: Path) -> Path:
 
 def test_submission_sends_files_under_plain_names(server: Server, photos: Path) -> None:
     server.answers(answer(job(model_type="both"), 202))
-    made = server.call("submit", photos, model="both", quality="draft", webhook_url="https://x.example/hook")
+    made = server.call(
+        "submit", photos, model="both", quality="draft", lighting="pbr", webhook_url="https://x.example/hook"
+    )
     assert isinstance(made, Job)
     assert made.job_id == "abcd1234"
     assert made.status is JobStatus.QUEUED
@@ -152,6 +154,7 @@ def test_submission_sends_files_under_plain_names(server: Server, photos: Path) 
             assert head.encode() in body
     assert b'name="model_type"\r\n\r\nboth\r\n' in body
     assert b'name="quality"\r\n\r\ndraft\r\n' in body
+    assert b'name="lighting"\r\n\r\npbr\r\n' in body
     assert b'name="webhook_url"\r\n\r\nhttps://x.example/hook\r\n' in body
 
 

@@ -29,7 +29,7 @@ from meshwright.export import (
     write_ply,
 )
 from meshwright.transforms import read_cameras
-from meshwright.types import Camera, ColouredMesh, Mesh, TexturedMesh
+from meshwright.types import Camera, ColouredMesh, MaterialMaps, Mesh, TexturedMesh
 
 trimesh = pytest.importorskip("trimesh")
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
@@ -140,6 +140,12 @@ def test_khronos_validator_has_nothing_to_say(tmp_path: Path) -> None:
         base_color_srgb=textured.base_color_srgb,
     )
     paths.append(write_glb(big, tmp_path / "big.glb"))
+    maps = MaterialMaps(
+        orm=textured.base_color_srgb,
+        normal=np.full((8, 8, 3), [128, 128, 255], np.uint8),
+        light=np.ones((8, 16, 3), np.float32),
+    )
+    paths.append(write_glb(replace(textured, material=maps), tmp_path / "lit.glb"))
     script = (
         "const v=require('gltf-validator'),fs=require('fs');Promise.all(process.argv.slice(1).map(p=>"
         "v.validateBytes(new Uint8Array(fs.readFileSync(p))))).then(r=>console.log(JSON.stringify(r)))"
@@ -147,8 +153,8 @@ def test_khronos_validator_has_nothing_to_say(tmp_path: Path) -> None:
     done = subprocess.run(
         ["node", "-e", script, *map(str, paths)], cwd=TOOLS, capture_output=True, text=True, check=True, timeout=60
     )
-    small_report, big_report = json.loads(done.stdout)
-    for report in (small_report, big_report):
+    small_report, big_report, lit_report = json.loads(done.stdout)
+    for report in (small_report, big_report, lit_report):
         assert report["issues"]["numErrors"] == 0, report["issues"]["messages"]
         assert report["issues"]["numWarnings"] == 0, report["issues"]["messages"]
     assert small_report["info"]["totalTriangleCount"] == 320

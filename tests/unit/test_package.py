@@ -55,12 +55,12 @@ PUBLIC = {
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """
-        AVAILABLE_MODELS BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe
+        AVAILABLE_MODELS Appearance BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe
         bind_recipe get_model
     """,
     "meshwright.export": """
-        ExportedFiles encode_png export_result load_textured save_mesh_both_formats validate_mesh_output
-        weld write_animation write_atomic write_glb write_obj write_ply write_png
+        ExportedFiles encode_png export_result load_textured read_hdr save_mesh_both_formats validate_mesh_output
+        weld write_animation write_atomic write_glb write_hdr write_obj write_ply write_png
     """,
     "meshwright.quality": """
         Comparison JudgeConfig MeshFacts PreviewFiles QualityReport QualityStatus compare_meshes judge
@@ -71,7 +71,7 @@ PUBLIC = {
     "meshwright.weights": """
         FAMILIES Installed LARGE MINI NetworkFiles Store family_named installed
     """,
-    "meshwright.pipeline": "OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
+    "meshwright.pipeline": "MATERIAL_NAMES OUTPUT_NAMES ReconstructConfig Result reconstruct run_model stages",
 }
 """Every public name, by the one path it is imported from. Adding one is a decision; removing one breaks somebody."""
 

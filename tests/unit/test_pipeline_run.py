@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import pytest
 import meshwright
 from meshwright import pipeline
 from meshwright.cameras import CameraSolution
+from meshwright.colour import from_srgb8, to_srgb8
 from meshwright.config import ReconstructConfig
 from meshwright.errors import Cancelled, InputFilesError, OptionError, OutputError
 from meshwright.geometry import ShapeResult
-from meshwright.models import Evidence
+from meshwright.models import Appearance, Evidence
+from meshwright.models.hull import HullModel
 from meshwright.synth import SynthConfig, write_example
 from meshwright.transforms import read_cameras
-from meshwright.types import VIEW_NAMES, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
+from meshwright.types import VIEW_NAMES, Camera, MaterialMaps, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
 SMALL = {"model": "hull", "quality": "draft", "faces": 3000, "texture_size": 256, "rig": "default"}
 """Settings that run in a few seconds; naming the rig spares the search among 32."""
@@ -75,6 +78,36 @@ def test_everything_of_the_contract_is_there(finished: tuple[pipeline.Result, Re
     for path in (result.mesh_obj, result.mesh_ply, result.mesh_glb, result.texture, result.cameras, result.report_html):
         assert path.stat().st_size > 0
     assert not result.folder.with_name("car.partial").exists()
+
+
+@pytest.mark.slow
+def test_with_a_light_of_its_own_the_result_is_judged_lit(
+    six: Path, finished: tuple[pipeline.Result, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the fit: half the base colour under twice the light looks the same, but only lit."""
+
+    def relight(self: HullModel, textured: TexturedMesh, *rest: object) -> Appearance:
+        orm = np.broadcast_to(np.array([255, 255, 0], np.uint8), (8, 8, 3))
+        material = MaterialMaps(orm=orm, light=np.full((32, 64, 3), 2.0, np.float32))
+        half = to_srgb8(from_srgb8(textured.base_color_srgb) / 2)
+        lit = replace(textured, base_color_srgb=half, material=material)
+        return Appearance(textured=lit, report={"lighting": "pbr"}, warnings=("It is bright.",))
+
+    monkeypatch.setattr(HullModel, "light_share", 5.0)
+    monkeypatch.setattr(HullModel, "relight", relight)
+    output = tmp_path / "car"
+    result = meshwright.reconstruct(six, output, lighting="pbr", **SMALL)
+    names = {entry.name for entry in output.iterdir()}
+    maps = set(pipeline.MATERIAL_NAMES) - {"mesh_normal.png"}
+    assert names == {*pipeline.OUTPUT_NAMES, *maps}
+    document = json.loads(result.quality_json.read_text())
+    assert document["details"]["light"] == {"lighting": "pbr"} and document["details"]["settings"]["lighting"] == "pbr"
+    assert "It is bright." in result.warnings and document["timings"]["light"] > 0
+    baked, _ = finished
+    assert abs(result.quality.mean["psnr"] - baked.quality.mean["psnr"]) < 1
+    # The next run without a light takes its files away: they would change how the mesh looks.
+    meshwright.reconstruct(six, output, **SMALL)
+    assert {entry.name for entry in output.iterdir()} == set(pipeline.OUTPUT_NAMES)
 
 
 @pytest.mark.slow
@@ -330,6 +363,8 @@ def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path, monkeypa
         ({"views": "front,back"}, r"views='front,back': these two face each other"),
         ({"views": ("front", "side")}, r"'side' is no view"),
         ({"device": "tpu"}, r"device='tpu' is not known"),
+        ({"lighting": "noon"}, r"lighting='noon' is not known. Use one of baked, pbr"),
+        ({"lighting": "pbr"}, r"reconviagen does not tell materials from light.*Use model nvdiffrec"),
         ({"colour": "red"}, r"There is no option 'colour'"),
         ({"generation": {"checkpoint": "huge", "seed": -1}}, r"checkpoint='huge' \(use .*\); seed=-1"),
         ({"generation": {"structure_steps": 0, "detail_guidance": 1e9}}, r"structure_steps=0 .*; detail_guidance="),

@@ -100,17 +100,19 @@ def _pixels(codes: Array, height: int, width: int) -> Array:
 def rgbe_encode(picture: Array) -> Array:
     """Codes uint8 [..., 4] of linear RGB [..., 3]."""
     most = np.asarray(picture, np.float64).max(-1, keepdims=True)
-    _, exponent = np.frexp(most)
-    exponent = np.clip(exponent, -127, 127)
-    # Rounded to what `rgbe_decode` gives back: the middle of each step.
-    mantissa = np.floor(np.ldexp(np.asarray(picture, np.float64), 8 - exponent))
+    share, exponent = np.frexp(most)
+    # What would round up to 256 gets the next exponent.
+    exponent = np.clip(exponent + (share * 256 >= 255.5), -127, 127)
+    mantissa = np.rint(np.ldexp(np.asarray(picture, np.float64), 8 - exponent))
     dark = most < 1e-38
     codes = np.concatenate([np.clip(mantissa, 0, 255), exponent + 128], -1)
     return np.where(dark, 0, codes).astype(np.uint8)
 
 
 def rgbe_decode(codes: Array) -> Array:
-    """Linear RGB float32 [..., 3] of codes [..., 4]; exponent 0 is black."""
-    mantissa = codes[..., :3].astype(np.float64) + 0.5
-    values = np.ldexp(mantissa, codes[..., 3:].astype(np.int64) - 136)
+    """Linear RGB float32 [..., 3] of codes [..., 4]; exponent 0 is black.
+
+    Mantissas count from 0, as most readers have it; Ward's own adds half a step.
+    """
+    values = np.ldexp(codes[..., :3].astype(np.float64), codes[..., 3:].astype(np.int64) - 136)
     return np.where(codes[..., 3:] == 0, 0, values).astype(np.float32)

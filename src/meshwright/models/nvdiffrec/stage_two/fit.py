@@ -109,23 +109,27 @@ class Fit:
         means: list[float] = []
         for step in range(config.steps):
             say(step)
-            fine = step >= config.detail_from * config.steps
-            share = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
-            for group, rate in self.rates:
-                group["lr"] = rate * share
-            data, held = self._loss(fine)
-            self.adam.zero_grad(set_to_none=True)
-            (data + held).backward()  # type: ignore[no-untyped-call]
-            self.adam.step()
-            self._within_bounds()
-            if (step + 1) % config.light_every == 0:
-                self._step_light()
-            recent.append(data.detach())
+            recent.append(self.advance(step))
             if len(recent) == _REPORT or step + 1 == config.steps:
                 # Only here the host waits for the device.
                 means.append(round(float(torch.stack(recent).mean()), 6))
                 recent.clear()
         return self._found(means)
+
+    def advance(self, step: int) -> torch.Tensor:
+        """One step; the loss against the pictures, on the device."""
+        config = self.config
+        share = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
+        for group, rate in self.rates:
+            group["lr"] = rate * share
+        data, held = self._loss(fine=step >= config.detail_from * config.steps)
+        self.adam.zero_grad(set_to_none=True)
+        (data + held).backward()  # type: ignore[no-untyped-call]
+        self.adam.step()
+        self._within_bounds()
+        if (step + 1) % config.light_every == 0:
+            self._step_light()
+        return data.detach()
 
     def _materials(self, uv: torch.Tensor, coarse: torch.Tensor, fine: bool) -> Materials:
         """At texture coordinates [P, 2], P a multiple of 64, given roughness and metalness of vertices there [P, 2]."""
