@@ -82,9 +82,9 @@ def test_everything_of_the_contract_is_there(finished: tuple[pipeline.Result, Re
 
 @pytest.mark.slow
 def test_with_a_light_of_its_own_the_result_is_judged_lit(
-    six: Path, finished: tuple[pipeline.Result, Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for the fit: half the base colour under twice the light looks the same, but only lit."""
+    """A stand-in for the fit: half the base colour under twice the light looks alike, but only lit."""
 
     def relight(self: HullModel, textured: TexturedMesh, *rest: object) -> Appearance:
         orm = np.broadcast_to(np.array([255, 255, 0], np.uint8), (8, 8, 3))
@@ -103,8 +103,8 @@ def test_with_a_light_of_its_own_the_result_is_judged_lit(
     document = json.loads(result.quality_json.read_text())
     assert document["details"]["light"] == {"lighting": "pbr"} and document["details"]["settings"]["lighting"] == "pbr"
     assert "It is bright." in result.warnings and document["timings"]["light"] > 0
-    baked, _ = finished
-    assert abs(result.quality.mean["psnr"] - baked.quality.mean["psnr"]) < 1
+    # Half as bright as the views it would be far below; what is mirrored at grazing angles costs some.
+    assert result.quality.mean["psnr"] > 24
     # The next run without a light takes its files away: they would change how the mesh looks.
     meshwright.reconstruct(six, output, **SMALL)
     assert {entry.name for entry in output.iterdir()} == set(pipeline.OUTPUT_NAMES)
