@@ -66,6 +66,6 @@ class LightingConfig:
 LIGHTING = {
     "draft": LightingConfig(steps=500, pixels=512, texture=512),
     "standard": LightingConfig(),
-    "high": LightingConfig(steps=2000, batch=131_072, pixels=2048, most_samples=12_000_000, light=64, texture=4096),
+    "high": LightingConfig(steps=1500, batch=65_536, pixels=2048, most_samples=12_000_000, light=64, texture=4096),
 }
 """By the name of the quality asked for."""
