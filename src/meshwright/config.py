@@ -133,8 +133,9 @@ class ReconstructConfig:
     def disk_bytes(self) -> int:
         """About how much disk a run needs at its peak: checkpoints, results, and some room."""
         # Baked texture and its mask uncompressed, the same as PNG in OBJ and GLB, previews and masks, dense meshes.
+        texel = 10 if self.lighting is Lighting.BAKED else 30  # base colour once more, and two maps
         return (
-            10 * self.texture_pixels**2
+            texel * self.texture_pixels**2
             + 30 * self.preset.preview_size**2 * 3
             + 60 * self.preset.grid**2 * 6
             + 50_000_000
