@@ -208,3 +208,24 @@ FACE = (
     Ellipsoid((0.0, 0.3, -0.3), (0.16, 0.12, 0.16)),
 )
 """Left and right halves are mirror images; front and back, top and bottom differ."""
+
+
+def around(count: int, side: int, distance: float = 2.5) -> tuple[Camera, ...]:
+    """Cameras on a spiral over the sphere that look at the origin."""
+    found = []
+    for i in range(count):
+        y = 0.9 - 1.8 * i / (count - 1)
+        turn = i * np.pi * (3 - 5**0.5)
+        back = np.array([np.sqrt(1 - y * y) * np.cos(turn), y, np.sqrt(1 - y * y) * np.sin(turn)])
+        right = np.cross([0, 1, 0], back)
+        right /= np.linalg.norm(right)
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.stack([right, np.cross(back, right), back], 1)
+        matrix[:3, 3] = distance * back
+        found.append(
+            Camera(
+                name=f"r{i}", camera_to_world=matrix, fl_x=2.2 * side, fl_y=2.2 * side, cx=side / 2, cy=side / 2,
+                width=side, height=side,
+            )
+        )  # fmt: skip
+    return tuple(found)

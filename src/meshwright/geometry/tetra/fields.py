@@ -44,7 +44,10 @@ Distance = Callable[[torch.Tensor], torch.Tensor]
 class ShapeField(Protocol):
     """What a fit needs of a surface, whichever extractor is behind it."""
 
-    sdf: torch.Tensor
+    @property
+    def sdf(self) -> torch.Tensor:
+        """Signed distance, positive inside, float32 [V]."""
+        ...
 
     def leaves(self) -> list[torch.Tensor]:
         """The tensors to fit: the signed distance first."""
@@ -134,17 +137,20 @@ class TetraField:
         distance: Distance,
         *,
         rings: int = 2,
+        thicker: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> TetraField:
         """From a signed distance function over a box, at any resolution for what the surface costs.
 
         Resolutions above 32 should be even many times: a grid of at most 32 cells is refined, with values of the
-        function at each level. What is thinner than its cells is not found.
+        function at each level. What is thinner than its cells is not found; `thicker`, in cells of each coarser level,
+        is added to the distance while the finer cells are chosen, so that thin parts are, but not thin gaps. `rings`
+        have to reach further than that.
         """
         lattice = tetra_lattice(low, high, _coarse(resolution), device=device)
         field = cls.start(lattice, distance)
         while max(lattice.domain.cells) < resolution:
-            lattice, _ = lattice.refined(field.sdf, rings=rings)
+            lattice, _ = lattice.refined(field.sdf + thicker * lattice.cell, rings=rings)
             field = cls.start(lattice, distance)
         return field
 
@@ -216,13 +222,14 @@ class CubeField:
         distance: Distance,
         *,
         rings: int = 2,
+        thicker: float = 0.0,
         device: str | torch.device = "cpu",
     ) -> CubeField:
         """As `TetraField.near`."""
         lattice = cube_lattice(low, high, _coarse(resolution), device=device)
         field = cls.start(lattice, distance)
         while max(lattice.domain.cells) < resolution:
-            lattice, _ = lattice.refined(field.sdf, rings=rings)
+            lattice, _ = lattice.refined(field.sdf + thicker * lattice.cell, rings=rings)
             field = cls.start(lattice, distance)
         return field
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as functional
 
 from meshwright.device import map_threads
-from meshwright.geometry.working import axes_meet
 from meshwright.models.reconviagen.lifting import HALF, MASK_SIZE, PICTURE_SIZE, Seen
+from meshwright.models.sides import look_straight, sides_seen
 from meshwright.types import Array, Camera, View
 
 __all__ = ["SLOTS", "Frame", "look_straight", "shown", "slots_of"]
@@ -27,8 +27,6 @@ SLOTS = (
 """From where each slot looks, and which way is up in its picture; the order of `VIEW_NAMES`."""
 _FINE = 4
 """Pictures are sampled so many times finer than they are used, and averaged."""
-_STRAIGHT = 0.8
-"""Cosine of the largest angle between a view and its slot: others go into no slot, only into the hull."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,26 +38,8 @@ class Frame:
 
 
 def slots_of(cameras: Sequence[Camera], frame: Frame) -> dict[int, int]:
-    """Which camera fills which slot: the one that looks most nearly along it."""
-    found: dict[int, int] = {}
-    best: dict[int, float] = {}
-    for index, camera in enumerate(cameras):
-        away = camera.position - frame.centre
-        cosines = [float(np.dot(away, stand) / np.linalg.norm(away)) for stand, _ in SLOTS]
-        slot = int(np.argmax(cosines))
-        if cosines[slot] > max(_STRAIGHT, best.get(slot, 0.0)):
-            found[slot], best[slot] = index, cosines[slot]
-    return found
-
-
-def look_straight(cameras: Sequence[Camera]) -> bool:
-    """Whether two thirds of the views fill a slot, as in training.
-
-    Of views from all around, the networks see too few: with 10 and 20 posed views of an object what they believed had
-    F@0.01 0.814 and 0.917, the hull of all views 0.838 and 0.943 (benchmarks/posed.py).
-    """
-    frame = Frame(centre=axes_meet(cameras), size=1.0)
-    return 3 * len(slots_of(cameras, frame)) >= 2 * len(cameras)
+    """Which camera fills which slot: the one that looks most nearly along it. Others only go into the hull."""
+    return sides_seen(cameras, frame.centre)
 
 
 def shown(

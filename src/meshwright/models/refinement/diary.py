@@ -1,18 +1,18 @@
-"""When the refinement keeps what it has reached, and whether what was kept still fits."""
+"""When a long fit keeps what it has reached, and whether what was kept still fits."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from meshwright.errors import OutputError
 from meshwright.models.base import Memory
-from meshwright.types import TexturedMesh
+from meshwright.types import Array
 
 __all__ = ["Diary"]
 
@@ -24,16 +24,16 @@ class Diary:
 
     Args:
         memory: Where to; nothing is written where it is None.
-        textured: What is refined. It is made anew by every run; should it come out otherwise, texels and corners would
-            not be those that were kept, so its hash stands beside them.
+        subject: What is worked on, as arrays. It is made anew by every run; should it come out otherwise, what was
+            kept would not fit, so their hash stands beside it.
         pause_s: Seconds between two entries.
     """
 
-    def __init__(self, memory: Memory | None, textured: TexturedMesh, pause_s: float) -> None:
+    def __init__(self, memory: Memory | None, subject: Sequence[Array], pause_s: float) -> None:
         self.memory = memory
         self.pause_s = pause_s
         digest = hashlib.blake2b()
-        for array in (textured.mesh.vertices, textured.mesh.faces, textured.uv, textured.uv_faces):
+        for array in subject:
             digest.update(np.ascontiguousarray(array).data)
         self._subject = digest.hexdigest()
         self._last = time.monotonic()
@@ -43,7 +43,7 @@ class Diary:
         kept = None if self.memory is None else self.memory.recall()
         if kept is None or kept.get("subject") != self._subject:
             return None
-        log.info("the refinement goes on from its last kept step")
+        log.info("the fit goes on from its last kept step")
         return kept
 
     def write(self, state: Callable[[], Mapping[str, Any]]) -> None:

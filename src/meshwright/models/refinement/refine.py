@@ -125,7 +125,8 @@ def refine(
     displaced = torch.zeros_like(scene.rest)
     levels = []
     done, total = 0, sum(level.steps for level in config.levels)
-    diary = Diary(memory, textured, pause_s)
+    mesh = textured.mesh
+    diary = Diary(memory, (mesh.vertices, mesh.faces, textured.uv, textured.uv_faces), pause_s)
     before = diary.begin()
     if before is not None:
         scene.poses.load_state_dict({name: torch.from_numpy(value) for name, value in before["poses"].items()})

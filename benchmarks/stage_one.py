@@ -1,0 +1,223 @@
+"""Stage one of `nvdiffrec`: how well views that it never saw are met, over the seconds it was given.
+
+    python benchmarks/stage_one.py SCENE [SCENE ...] --device cuda:0 --out build/stage_one
+    python benchmarks/stage_one.py DATA/spot_dense --effort draft --seconds 10,30
+
+SCENE is a NeRF-synthetic folder with `transforms_test.json`; with `gt_mesh.ply` in it (or `--truth`), surfaces are
+scored too. For each number of seconds one fit is made, whose steps are as many as fit into it at the speed that its
+parts were seen to have; what is reported are the seconds that it then took, from the pictures in memory to the
+surface: the hull, carving and fitting. Kernels are compiled before. PSNR is of sRGB over white, mean over views.
+With `--out` the tables and one SVG with a curve for each scene are written there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from meshwright.colour import from_srgb8
+from meshwright.export import load_textured
+from meshwright.geometry.tetra import ShapeField
+from meshwright.inputs import read_inputs
+from meshwright.models.nvdiffrec.stage_one.config import StageOneConfig
+from meshwright.models.nvdiffrec.stage_one.fit import StageOne, fit_stage_one
+from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices, linear_targets
+from meshwright.models.nvdiffrec.stage_one.proposal import plan_of
+from meshwright.models.nvdiffrec.stage_one.scene import Scene
+from meshwright.quality import compare_meshes
+from meshwright.transforms import read_cameras
+from meshwright.types import Array, Camera, MaskSource, SilentMonitor, View, ViewSet
+
+TRIAL = 0.04
+"""The share of all steps from which their speed is taken."""
+HEADER = (
+    "| asked, s | of all steps | seconds | held-out PSNR, dB | F@0.01 | normals | faces |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#555555")
+
+
+class HeldOut:
+    """Views that no fit sees."""
+
+    def __init__(self, scene: Path, device: str) -> None:
+        self.views: list[View] = []
+        self.cameras: list[Camera] = []
+        self.device = device
+        for name, camera in read_cameras(scene / "transforms_test.json"):
+            path = scene / name
+            path = path if path.suffix else path.with_suffix(".png")
+            codes = np.asarray(Image.open(path).convert("RGBA"))
+            rgb, mask = from_srgb8(codes[..., :3]), codes[..., 3].astype(np.float32) / 255
+            self.cameras.append(camera.resized(codes.shape[1], codes.shape[0]))
+            self.views.append(
+                View(name=path.stem, rgb=rgb, mask=mask, mask_source=MaskSource.ALPHA, background=np.ones_like(rgb))
+            )
+
+    @torch.no_grad()
+    def psnr(self, field: ShapeField, fitted: Scene) -> float:
+        """Mean over the views, dB, as pictures are seen."""
+        scene = copy.copy(fitted)
+        points = fitted.volume.corner.cpu().numpy() + fitted.volume.edge / 2
+        scene.matrices = clip_matrices(self.cameras, points, self.device)
+        scene.stands = torch.tensor(
+            np.stack([c.position for c in self.cameras]), dtype=torch.float32, device=self.device
+        )
+        surface, errors = field.surface(final=True), []
+        for index, view in enumerate(self.views):
+            chosen = torch.tensor([index], device=self.device)
+            shown, _, _ = scene.render(surface, chosen, view.height, view.width)
+            wanted = linear_targets([view], view.width, view.height, self.device)
+            errors.append((seen(shown) - seen(wanted)).square().mean())
+        return float((-10 * torch.log10(torch.stack(errors))).mean())
+
+
+def seen(picture: torch.Tensor) -> torch.Tensor:
+    """sRGB over white of linear colour times cover, and cover."""
+    linear = (picture[..., :3] / picture[..., 3:].clamp(min=1e-6)).clamp(0, 1)
+    srgb = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-8) ** (1 / 2.4) - 0.055)
+    return srgb * picture[..., 3:] + 1 - picture[..., 3:]
+
+
+def shortened(config: StageOneConfig, share: float) -> StageOneConfig:
+    """With so many times the steps."""
+
+    def some(steps: int) -> int:
+        return max(1, round(steps * share))
+
+    carve = config.carve
+    if carve is not None:
+        carve = replace(carve, steps=tuple(map(some, carve.steps)))
+    return replace(
+        config, carve=carve, levels=tuple(replace(level, steps=some(level.steps)) for level in config.levels)
+    )
+
+
+def timed(
+    everything: ViewSet, cameras: Sequence[Camera], config: StageOneConfig, device: str
+) -> tuple[float, StageOne, ShapeField, Scene]:
+    """A fit and the seconds it took."""
+    last: list[tuple[ShapeField, Scene]] = []
+
+    def look(field: ShapeField, scene: Scene) -> None:
+        last[:] = [(field, scene)]
+
+    settle(device)
+    begun = time.perf_counter()
+    found = fit_stage_one(everything.views, cameras, config, SilentMonitor(), device, look=look)
+    settle(device)
+    return time.perf_counter() - begun, found, *last[0]
+
+
+def settle(device: str) -> None:
+    """Waits for a GPU."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+def curve_of(path: Path, truth: Path | None, options: argparse.Namespace) -> tuple[Array, list[str]]:
+    """Seconds and PSNR [N, 2], and the rows of the table."""
+    everything = read_inputs(path)
+    if everything.cameras is None:
+        raise SystemExit(f"{path} has no cameras")
+    held = HeldOut(path, options.device)
+    surface = load_textured(truth).mesh if truth is not None and truth.exists() else None
+    config = replace(plan_of(options.effort, options.device), extractor=options.extractor, lighting=options.lighting)
+    timed(everything, everything.cameras, shortened(config, 0.0), options.device)  # kernels
+    few = timed(everything, everything.cameras, shortened(config, TRIAL), options.device)[0]
+    more = timed(everything, everything.cameras, shortened(config, 4 * TRIAL), options.device)[0]
+    # On a busy machine the difference may be anything; what each fit then takes corrects it.
+    whole = max((more - few) / (3 * TRIAL), more)
+    fixed = max(few - TRIAL * whole, 0.0)
+    print(f"\n{path.name}: {fixed:.1f} s and {whole:.1f} s for all steps of {options.effort!r}", flush=True)
+    rows, curve = [HEADER], []
+    print(HEADER, flush=True)
+    for asked in map(float, options.seconds.split(",")):
+        share = max(asked - fixed, 0.05 * asked) / whole
+        seconds, found, field, scene = timed(everything, everything.cameras, shortened(config, share), options.device)
+        whole = max((seconds - fixed) / share, 1e-3)
+        curve.append((seconds, held.psnr(field, scene)))
+        scores = compare_meshes(found.mesh, surface) if surface is not None else {}
+        shape = f"{scores['fscore_0.01']:.3f} | {scores['normal_consistency']:.3f}" if scores else " | "
+        row = f"| {asked:g} | {share:.2f} | {seconds:.1f} | {curve[-1][1]:.2f} | {shape} | {len(found.mesh.faces)} |"
+        rows.append(row)
+        print(row, flush=True)
+    return np.array(curve), rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", type=Path, nargs="+")
+    parser.add_argument("--truth", type=Path, help="mesh in the frame of the cameras, where it is not in the scene")
+    parser.add_argument("--seconds", default="5,10,20,40,80", help="separated by commas")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--effort", default="high", choices=("draft", "standard", "high"))
+    parser.add_argument("--extractor", default="tetrahedra")
+    parser.add_argument("--lighting", default="baked")
+    parser.add_argument("--out", type=Path, help="folder for stage_one.md and stage_one.svg")
+    options = parser.parse_args()
+    curves: dict[str, Array] = {}
+    pages: list[str] = []
+    for path in options.scenes:
+        curve, rows = curve_of(path, options.truth or path / "gt_mesh.ply", options)
+        curves[path.name] = curve
+        pages.append("\n".join([f"### {path.name}", "", *rows, ""]))
+        if options.out is not None:  # after every scene: a run may be cut off
+            options.out.mkdir(parents=True, exist_ok=True)
+            (options.out / "stage_one.md").write_text("\n".join(pages), encoding="utf-8")
+            draw(curves, options.out / "stage_one.svg")
+    return 0
+
+
+def draw(curves: dict[str, Array], path: Path) -> None:
+    """PSNR over seconds, the latter as a logarithm, as an SVG: a line for each scene."""
+    wide, high, edge = 560, 360, 56
+    everything = np.concatenate(list(curves.values()))
+    low, top = np.log2(everything[:, 0].min()), np.log2(everything[:, 0].max())
+    least, most = np.floor(everything[:, 1].min()), np.ceil(everything[:, 1].max())
+
+    def place(curve: Array) -> list[tuple[float, float]]:
+        across = edge + (np.log2(curve[:, 0]) - low) / max(top - low, 1e-9) * (wide - 3 * edge)
+        up = high - edge - (curve[:, 1] - least) / max(most - least, 1e-9) * (high - 2 * edge)
+        return list(zip(across.tolist(), up.tolist(), strict=True))
+
+    parts = []
+    for level in np.arange(least, most + 1, max(1.0, np.ceil((most - least) / 8))):
+        ((_, y),) = place(np.array([[everything[0, 0], level]]))
+        parts.append(
+            f'<line x1="{edge}" x2="{wide - 2 * edge}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
+            f'<text x="{edge - 8}" y="{y + 4:.1f}" text-anchor="end">{level:g}</text>'
+        )
+    for power in range(int(np.ceil(low)), int(np.floor(top)) + 1):
+        ((x, _),) = place(np.array([[2.0**power, least]]))
+        parts.append(f'<text x="{x:.1f}" y="{high - edge + 18}">{2.0**power:g} s</text>')
+    for (name, curve), colour in zip(curves.items(), itertools.cycle(COLOURS)):
+        points = place(curve)
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
+        x, y = points[-1]
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>{dots}'
+            f'<text x="{x + 8:.1f}" y="{y + 4:.1f}" text-anchor="start" fill="{colour}">{name}</text>'
+        )
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" font-family="sans-serif" font-size="11" '
+        f'text-anchor="middle"><rect width="{wide}" height="{high}" fill="white"/>{"".join(parts)}'
+        f'<text x="{wide / 2}" y="{high - 12}">seconds of stage one, hull and carving included</text>'
+        f'<text x="{wide / 2}" y="24">PSNR of held-out views, dB</text></svg>\n',
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
