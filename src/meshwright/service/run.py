@@ -193,9 +193,8 @@ class Runner:
             **claim.job.options,
         }
         if not AVAILABLE_MODELS[name].light_share:
-            options.pop(
-                "lighting", None
-            )  # of `both`, and of a job run again with another model, it is for those that can
+            # Of `both`, and of a job run again with another model, it is for those that can.
+            options.pop("lighting", None)
         if any(item.kind == "depth" for item in claim.job.inputs):
             options["depth_dir"] = self._workplace(claim) / "depth"
         make = get_model

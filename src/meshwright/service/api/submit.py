@@ -20,7 +20,7 @@ from meshwright.service.api.readiness import check_weights
 from meshwright.service.api.schemas import Accepted
 from meshwright.service.api.services import Services, get_services
 from meshwright.service.api.uploads import receive_form
-from meshwright.service.api.wishes import WISHES, read_wish
+from meshwright.service.api.wishes import LIT_WISHES, WISHES, read_wish
 from meshwright.service.jobs import IdempotencyConflict, InputFile, JobRecord, NewJob, new_job_id
 from meshwright.service.storage import job_prefix
 from meshwright.service.store import StoreUnavailable
@@ -39,15 +39,22 @@ _PNG = {"type": "string", "format": "binary", "contentMediaType": "image/png"}
 _SIX = {"type": "array", "items": _PNG, "minItems": 6, "maxItems": 6}
 
 
-def _form(title: str, files: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "title": title,
-        "type": "object",
-        "additionalProperties": False,
-        "required": list(files),
-        "properties": {**files, **WISHES},
-        "dependentRequired": {"webhook_secret": ["webhook_url"]},
-    }
+def _forms(title: str, files: dict[str, Any]) -> list[dict[str, Any]]:
+    """One for each way in which the fields may agree."""
+    return [
+        {
+            "title": f"{title}, {look}",
+            "type": "object",
+            "additionalProperties": False,
+            "required": [*files, *needed],
+            "properties": {**files, **wishes},
+            "dependentRequired": {"webhook_secret": ["webhook_url"]},
+        }
+        for look, wishes, needed in (
+            ("light in the colours", WISHES, ()),
+            ("materials and light told apart", LIT_WISHES, ("model_type", "lighting")),
+        )
+    ]
 
 
 _BODY: dict[str, Any] = {
@@ -56,7 +63,7 @@ _BODY: dict[str, Any] = {
         "multipart/form-data": {
             "schema": {
                 "oneOf": [
-                    _form(
+                    *_forms(
                         "Twelve files",
                         {
                             "views": {
@@ -70,7 +77,7 @@ _BODY: dict[str, Any] = {
                             },
                         },
                     ),
-                    _form(
+                    *_forms(
                         "One archive",
                         {
                             "archive": {

@@ -15,7 +15,7 @@ from meshwright.service.api.problems import Problem
 from meshwright.service.jobs import Webhook
 from meshwright.types import Lighting, ModelType, Quality
 
-__all__ = ["WISHES", "Wish", "read_wish"]
+__all__ = ["LIT_WISHES", "WISHES", "Wish", "read_wish"]
 
 _SECRET = re.compile(r"whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
@@ -33,10 +33,9 @@ WISHES: dict[str, Any] = {
     },
     "lighting": {
         "type": "string",
-        "enum": [lighting.value for lighting in Lighting],
+        "enum": [Lighting.BAKED.value],
         "default": Lighting.BAKED.value,
-        "description": "Whether `nvdiffrec` leaves the light in the colours (`baked`) or tells base colour, roughness, "
-        "metalness, normals and light apart (`pbr`); of `both`, the other model's result stays baked.",
+        "description": "The light stays in the colours.",
     },
     "webhook_url": {
         "type": "string",
@@ -52,6 +51,20 @@ WISHES: dict[str, Any] = {
     },
 }
 """JSON Schema of each field."""
+LIT_WISHES: dict[str, Any] = {
+    **WISHES,
+    "model_type": {
+        "type": "string",
+        "enum": [ModelType.NVDIFFREC.value, ModelType.BOTH.value],
+        "description": "Which model; `both` runs reconviagen, which leaves the light in its colours, then nvdiffrec.",
+    },
+    "lighting": {
+        "type": "string",
+        "enum": [Lighting.PBR.value],
+        "description": "`nvdiffrec` tells base colour, roughness, metalness, normals and light apart.",
+    },
+}
+"""The same where materials and light are told apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +90,7 @@ def read_wish(texts: Mapping[str, str], *, allow_private: bool) -> Wish:
     if lighting is not None and lighting not in list(Lighting):
         faults["lighting"] = f"Expected {_either(Lighting)}, got {shown(lighting)!r}"
     if lighting == Lighting.PBR and model == ModelType.RECONVIAGEN:
-        faults["lighting"] = "Only nvdiffrec tells materials from light: ask for it, or for both"
+        faults["lighting"] = "Only nvdiffrec tells materials from light: ask for model_type nvdiffrec, or both"
     url, secret = texts.get("webhook_url"), texts.get("webhook_secret")
     if url is not None:
         try:
