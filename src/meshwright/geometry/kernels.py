@@ -268,6 +268,14 @@ def through_pixel(rows: wp.array2d(dtype=wp.float32), view: int, row: int, colum
     return to_world(rows, view, wp.vec3(x, y, -1.0))
 
 
+@wp.func
+def span_within(d: wp.vec3, middle: wp.vec3, radius: float) -> wp.vec2:
+    """Between which multiples of `d` a ray can lie within a ball around `middle`, as seen from the camera."""
+    slant = wp.length(d)
+    reach = wp.dot(middle, d) / (slant * slant)
+    return wp.vec2(reach - radius / slant, reach + radius / slant)
+
+
 @wp.kernel
 def march_kernel(
     # In:
@@ -287,11 +295,10 @@ def march_kernel(
     line, column = wp.tid()
     row = first_row + line
     d = through_pixel(rows, view, row, column)
-    slant = wp.length(d)
-    reach = wp.dot(middle - centre, d) / (slant * slant)
-    z = reach - radius / slant
-    stop = reach + radius / slant
-    step = 0.7 * cell / slant
+    span = span_within(d, middle - centre, radius)
+    z = span[0]
+    stop = span[1]
+    step = 0.7 * cell / wp.length(d)
     first = wp.float32(0.0)
     last = wp.float32(0.0)
     before = wp.float32(-1.0e3)
@@ -332,11 +339,10 @@ def seek_kernel(
 ):
     i = wp.tid()
     d = through_pixel(rows, view, pixels[i][0], pixels[i][1])
-    slant = wp.length(d)
-    reach = wp.dot(middle - centre, d) / (slant * slant)
-    z = reach - radius / slant
-    stop = reach + radius / slant
-    step = 0.7 * cell / slant
+    span = span_within(d, middle - centre, radius)
+    z = span[0]
+    stop = span[1]
+    step = 0.7 * cell / wp.length(d)
     top = wp.float32(-1.0e3)
     top_point = wp.vec3(0.0, 0.0, 0.0)
     while z < stop and top < 0.0:

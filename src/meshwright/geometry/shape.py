@@ -251,12 +251,12 @@ def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device:
         return small, np.argwhere(mask[np.ix_(rows, columns)] > 0.5)
 
     def missing(item: tuple[Camera, Array]) -> tuple[tuple[Camera, Array], Array]:
-        camera, pixels = item
-        best = seek(volume, camera, pixels, device)
+        camera, rays = item
+        best = seek(volume, camera, rays, device)
         lost = best[:, 3] < 0
         if attempt < 2:
-            lost[lost] = seek(hull, camera, pixels[lost], device)[:, 3] >= 0
-        return (camera, pixels[lost]), best[lost]
+            lost[lost] = seek(hull, camera, rays[lost], device)[:, 3] >= 0
+        return (camera, rays[lost]), best[lost]
 
     pixels = 0
     searched = map_threads(shrunk, zip(working.cameras, working.masks, strict=True), device=device)
