@@ -9,12 +9,13 @@ Letters: N views, H rows, W columns, V vertices, F triangles, C channels. Positi
 Rows of pictures run from bottom to top, as in OpenGL; flip them with `torch.flip(picture, [1])` to store them.
 `cube_texture` looks up environment maps, `hash_encode` what is stored in space; both work on points in any order.
 Everything is float32, triangles int32, contiguous or not; all tensors of a call are on one device, CUDA work goes to
-torch's current stream. There are no second derivatives.
+torch's current stream. There are no second derivatives. `choice` says how to run nvdiffrast in their place.
 """
 
 from __future__ import annotations
 
 from meshwright.rendering.ops.antialias import antialias, build_neighbours, build_topology
+from meshwright.rendering.ops.choice import is_nvdiffrast, switched
 from meshwright.rendering.ops.cubemap import CubeLevels, cube_texture, stack_cube
 from meshwright.rendering.ops.hashgrid import HashGrid, hash_encode
 from meshwright.rendering.ops.interpolate import interpolate
@@ -34,7 +35,13 @@ __all__ = [
     "deterministic",
     "hash_encode",
     "interpolate",
+    "is_nvdiffrast",
     "rasterize",
     "stack_cube",
     "texture",
 ]
+
+rasterize = switched(rasterize)
+interpolate = switched(interpolate)
+texture = switched(texture)
+antialias = switched(antialias)
