@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 from meshwright.colour import srgb_to_linear
-from meshwright.errors import Cancelled, InputError, OptionError
+from meshwright.errors import Cancelled, InputError, OptionError, VramError
 from meshwright.geometry.tetra import Capacity
 from meshwright.models import Evidence, get_model
 from meshwright.models.nvdiffrec.appearance.config import VolumeConfig
@@ -301,3 +301,44 @@ def test_few_views_and_depth_leave_the_first_shape_to_refinement(count: int, dou
     evidence = begun(count, doubt=doubt)
     found = get_model("nvdiffrec").propose(evidence, SilentMonitor())
     assert "stage_one" not in found.report and len(found.mesh.faces) == len(evidence.shape.faces)
+
+
+def crowded(monkeypatch: pytest.MonkeyPatch, fits: Any) -> list[tuple[int, int]]:
+    """Steps find no memory unless `fits(views, side)`; returns those that were tried."""
+    tried: list[tuple[int, int]] = []
+    plain = LevelFit._loss
+
+    def loss(self: LevelFit, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tried.append((len(chosen), self.width))
+        if not fits(*tried[-1]):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return plain(self, chosen)
+
+    monkeypatch.setattr(LevelFit, "_loss", loss)
+    return tried
+
+
+def test_with_too_little_memory_it_takes_fewer_views_then_smaller_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meshwright.models.stepping_down.LEAST_PIXELS", 16)
+    tried = crowded(monkeypatch, lambda views, side: views <= 1 and side <= 32)
+    found = fitted()
+    assert list(dict.fromkeys(tried)) == [(4, 32), (2, 32), (1, 32), (4, 64), (2, 64), (1, 64)]
+    levels = found.report["levels"]
+    assert isinstance(levels, list) and [level["steps"] for level in levels] == [30, 30]
+    assert [level["stepped_down"] for level in levels] == [{"at_once": 1, "pixels": 32}] * 2
+    assert proposal._stepped_down(found.report)[0].count("1 view of 32 pixels") == 1
+
+
+def test_where_nothing_less_makes_sense_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowded(monkeypatch, lambda views, side: False)
+    with pytest.raises(VramError, match="one view of 32 pixels"):
+        fitted()
+
+
+def test_another_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(self: LevelFit, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(LevelFit, "_loss", loss)
+    with pytest.raises(RuntimeError, match="something else"):
+        fitted()

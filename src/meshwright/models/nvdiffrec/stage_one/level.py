@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from meshwright.models.nvdiffrec.stage_one.config import StageLevel, StageOneCon
 from meshwright.models.nvdiffrec.stage_one.descent import SmoothDescent
 from meshwright.models.nvdiffrec.stage_one.pictures import linear_targets, picture_size
 from meshwright.models.nvdiffrec.stage_one.scene import Scene
+from meshwright.models.stepping_down import Load, is_out_of_memory, lighter
 from meshwright.types import Array, View
 
 __all__ = ["LevelFit", "cell_of", "leaves_kept", "put_leaves"]
@@ -74,12 +76,9 @@ class LevelFit:
         self.scene, self.field, self.config, self.index = scene, field, config, index
         self.level: StageLevel = config.levels[index]
         self.cell = cell_of(field)
-        self.width, self.height = picture_size(views, self.level.pixels)
+        self.views = views
         device = scene.device
-        self.target = linear_targets(views, self.width, self.height, str(device))
-        # Means are over whole pictures; a loss should not depend on how much of them the object fills.
-        self.filled = max(float((self.target[..., 3] > 0).float().mean()), 1e-3)
-        self.order = self._order(len(views)).to(device)
+        self._take_on(self._wanted())
         self.generator = torch.Generator(device=device)
         sdf, *others = field.leaves()
         self.descent = SmoothDescent(sdf, edges_of(field), config.spread)
@@ -95,10 +94,18 @@ class LevelFit:
         self.losses: list[torch.Tensor] = []
         self.seconds = 0.0
 
-    def _order(self, count: int) -> torch.Tensor:
+    def _take_on(self, load: Load) -> None:
+        """From now on steps look at so many views, in pictures of that size."""
+        self.load = load
+        self.width, self.height = picture_size(self.views, load.pixels)
+        self.target = linear_targets(self.views, self.width, self.height, str(self.scene.device))
+        # Means are over whole pictures; a loss should not depend on how much of them the object fills.
+        self.filled = max(float((self.target[..., 3] > 0).float().mean()), 1e-3)
+        self.order = self._order(len(self.views), load.at_once).to(self.scene.device)
+
+    def _order(self, count: int, at_once: int) -> torch.Tensor:
         """Which views each step looks at, int64 [steps, views at once]: all of them before any of them again."""
         generator = torch.Generator().manual_seed(self.config.seed * 1009 + self.index)
-        at_once = min(self.config.views_at_once, count)
         rounds = math.ceil(self.level.steps * at_once / count)
         order = torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])
         return order[: self.level.steps * at_once].view(-1, at_once)
@@ -157,17 +164,27 @@ class LevelFit:
         return self.config.smooth_weight * (kd + ks) + self.config.white_weight * white
 
     def run(self, say: Callable[[int], None], keep: Callable[[], None], clock: Callable[[], float]) -> None:
-        """All steps that were not taken yet.
+        """All steps that were not taken yet; where a device has too little memory for one, it is tried with less.
 
         Args:
             say: Hears which step comes; may raise.
             keep: Called between steps, where `state` is all that there is.
             clock: Seconds.
+        Raises:
+            VramError: There is too little memory for the least that makes sense.
         """
         while self.taken < self.level.steps:
             say(self.taken)
             begun = clock()
-            self.step()
+            try:
+                self.step()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.optimiser.zero_grad()
+                self.capacity = None
+                self._take_on(lighter(self.load, error))
+                continue
             self.seconds += clock() - begun
             keep()
 
@@ -182,7 +199,12 @@ class LevelFit:
             "loss_first": round(float(losses[:few].mean()), 6),
             "loss_last": round(float(losses[-few:].mean()), 6),
             "seconds": round(self.seconds, 3),
+            **({} if self.load == self._wanted() else {"stepped_down": asdict(self.load)}),
         }
+
+    def _wanted(self) -> Load:
+        """What steps look at where memory is enough."""
+        return Load(at_once=min(self.config.views_at_once, len(self.views)), pixels=self.level.pixels)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on besides the lattice and the scene, on the host."""
@@ -195,10 +217,14 @@ class LevelFit:
             "descent": self.descent.state(),
             "losses": torch.stack(self.losses).cpu().numpy() if self.losses else np.zeros(0, np.float32),
             "seconds": self.seconds,
+            "load": [self.load.at_once, self.load.pixels],
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state`; materials and light are the scene's."""
+        at_once, pixels = (int(number) for number in state["load"])
+        if (at_once, pixels) != (self.load.at_once, self.load.pixels):
+            self._take_on(Load(at_once=at_once, pixels=pixels))
         put_leaves(self.field, state["leaves"])
         self.descent.restore(state["descent"])
         adam = [{name: torch.from_numpy(value) for name, value in entry.items()} for entry in state["adam"]]
