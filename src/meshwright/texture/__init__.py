@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from meshwright.texture.bake import TextureConfig, bake_texture
+from meshwright.texture.bake import bake_texture
+from meshwright.texture.config import TextureConfig
 
 __all__ = ["TextureConfig", "bake_texture"]

@@ -16,7 +16,7 @@ from meshwright.rendering.rasterize import load_kernels, rasterize_on_device
 from meshwright.texture import kernels
 from meshwright.types import Array, Camera, Mesh, View
 
-__all__ = ["JudgedView", "brightened", "judge_view", "see_points"]
+__all__ = ["SOLID_MASK", "STEEP", "JudgedView", "brightened", "eye_of", "judge_view", "see_points"]
 
 SOLID_MASK = 0.98
 """A pixel with less coverage carries background colour."""
@@ -33,16 +33,16 @@ class JudgedView:
         image: Linear colour vec3 [H, W]; pixels next to a silhouette hold the colour of the nearest one that is not.
         depth: Of the mesh, float32 [H, W]; inf where there is none.
         trust: float32 [H, W]: 0 on background and next to any silhouette, rising to 1 some pixels inside.
-        photograph: Linear colour as it came, float32 [H, W, 3], on the host.
-        whole: bool [H, W], pixels that hold nothing but the colour of one surface; on the host.
+        photograph: Linear colour as it came, float32 [H, W, 3]; an array, or of a view judged on a GPU a tensor there.
+        whole: bool [H, W], pixels that hold nothing but the colour of one surface; likewise.
     """
 
     eye: Any
     image: Any
     depth: Any
     trust: Any
-    photograph: Array
-    whole: Array
+    photograph: Any
+    whole: Any
 
 
 def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float, *, device: str) -> JudgedView:
@@ -74,20 +74,25 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
         trust = np.clip((inside - erode) / ramp, 0.0, 1.0).astype(np.float32)
         row, column = distance_transform_edt(~clean, return_distances=False, return_indices=True)
         image = view.rgb[row, column]
-    matrix = camera.world_to_camera
-    eye = kernels.Eye()
-    eye.rotation = wp.mat33(*matrix[:3, :3].ravel().tolist())
-    eye.shift = wp.vec3(*matrix[:3, 3].tolist())
-    eye.focal = wp.vec2(camera.fl_x, camera.fl_y)
-    eye.centre = wp.vec2(camera.cx, camera.cy)
     return JudgedView(
-        eye=eye,
+        eye=eye_of(camera),
         image=wp.array(image, dtype=wp.vec3, device=device, copy=False),
         depth=nearest,
         trust=wp.array(trust, dtype=wp.float32, device=device, copy=False),
         photograph=view.rgb,
         whole=whole,
     )
+
+
+def eye_of(camera: Camera) -> Any:
+    """The camera as kernels take it."""
+    matrix = camera.world_to_camera
+    eye = kernels.Eye()
+    eye.rotation = wp.mat33(*matrix[:3, :3].ravel().tolist())
+    eye.shift = wp.vec3(*matrix[:3, 3].tolist())
+    eye.focal = wp.vec2(camera.fl_x, camera.fl_y)
+    eye.centre = wp.vec2(camera.cx, camera.cy)
+    return eye
 
 
 def brightened(view: JudgedView, gain: Array, *, device: str) -> JudgedView:

@@ -7,6 +7,7 @@ Texture row 0 is on top (v = 1); the centre of texel (row 0, column 0) is u = 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -18,7 +19,7 @@ from meshwright.texture import kernels
 from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array, Mesh
 
-__all__ = ["Texels", "find_texels"]
+__all__ = ["RIM", "Texels", "clip_of", "find_texels", "place_texels", "spacing_of"]
 
 RIM = 2.0
 """Texels around a chart that bilinear look-ups inside it can touch: they get colour of their own, by continuing the
@@ -60,11 +61,7 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
     Raises:
         ShapeError: Mesh and atlas differ in their number of faces, or no texel centre is covered.
     """
-    if len(uv_faces) != len(mesh.faces):
-        raise ShapeError(
-            f"The atlas has {len(uv_faces)} faces, the mesh {len(mesh.faces)}.", hint="Unwrap this very mesh."
-        )
-    clip = np.stack([2 * uv[:, 0] - 1, 2 * uv[:, 1] - 1, np.ones(len(uv))], 1).astype(np.float32)
+    clip = clip_of(mesh, uv, uv_faces)
     face_id = rasterize_clip(clip, uv_faces, size, size, device=device).face_id
     covered = face_id >= 0
     if not covered.any():
@@ -76,24 +73,39 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
     place = np.cumsum(close, dtype=np.int32) - 1
     nearest = np.where(close, place, place[source])
     face = face_id.ravel()[source[index]]
-    graph_face, graph_bary = place_texels(uv, uv_faces, index, face, size, graph.levels, device)
-    sides = mesh.vertices[mesh.faces[:, 1:]].astype(np.float64) - mesh.vertices[mesh.faces[:, :1]]
-    area = 0.5 * np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum()
+    places = [wp.array(numbers, dtype=wp.int32, device=device) for numbers in (index, face)]
+    graph_face, graph_bary = place_texels(uv, uv_faces, *places, size, graph.levels, device)
     return Texels(
         size=size,
         index=index,
         inside=covered.ravel()[index],
-        graph_face=graph_face,
-        graph_bary=graph_bary,
+        graph_face=graph_face.numpy(),
+        graph_bary=graph_bary.numpy(),
         nearest=nearest,
-        spacing=float(np.sqrt(area / np.count_nonzero(covered))),
+        spacing=spacing_of(mesh, np.count_nonzero(covered)),
     )
 
 
+def clip_of(mesh: Mesh, uv: Array, uv_faces: Array) -> Array:
+    """The atlas as a picture to rasterise: homogeneous image coordinates, float32 [U, 3]."""
+    if len(uv_faces) != len(mesh.faces):
+        raise ShapeError(
+            f"The atlas has {len(uv_faces)} faces, the mesh {len(mesh.faces)}.", hint="Unwrap this very mesh."
+        )
+    return np.stack([2 * uv[:, 0] - 1, 2 * uv[:, 1] - 1, np.ones(len(uv))], 1).astype(np.float32)
+
+
+def spacing_of(mesh: Mesh, covered: int) -> float:
+    """Mean distance of neighbouring texels on the surface if so many texels cover all of it."""
+    sides = mesh.vertices[mesh.faces[:, 1:]].astype(np.float64) - mesh.vertices[mesh.faces[:, :1]]
+    area = 0.5 * np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1).sum()
+    return float(np.sqrt(area / covered))
+
+
 def place_texels(
-    uv: Array, uv_faces: Array, index: Array, face: Array, size: int, levels: int, device: str
-) -> tuple[Array, Array]:
-    """Graph face int32 [M] and weights float32 [M, 3] of each texel."""
+    uv: Array, uv_faces: Array, index: Any, face: Any, size: int, levels: int, device: str
+) -> tuple[Any, Any]:
+    """Graph face int32 [M] and weights vec3 [M] of texels, from their places and faces, int32 [M]; on the device."""
     load_kernels(kernels.__name__, device)
     count = len(index)
     graph_face, graph_bary = (
@@ -101,12 +113,12 @@ def place_texels(
         wp.empty(count, dtype=wp.vec3, device=device),
     )
     inputs = [
-        wp.array(index, dtype=wp.int32, device=device),
-        wp.array(face, dtype=wp.int32, device=device),
+        index,
+        face,
         size,
         wp.array(uv, dtype=wp.vec2, device=device),
         wp.array(uv_faces, dtype=wp.vec3i, device=device),
         levels,
     ]
     wp.launch(kernels.place_kernel, count, inputs, [graph_face, graph_bary], device=device)
-    return graph_face.numpy(), graph_bary.numpy()
+    return graph_face, graph_bary

@@ -20,6 +20,7 @@ __all__ = [
     "Fragments",
     "load_kernels",
     "rasterize_clip",
+    "rasterize_clip_on_device",
     "rasterize_mesh",
     "rasterize_on_device",
     "rasterize_views",
@@ -96,7 +97,7 @@ def rasterize_clip(
     clip: Array, faces: Array, height: int, width: int, *, device: str = "cpu", near: float = DEFAULT_NEAR
 ) -> Fragments:
     """The same from homogeneous image coordinates, float32 [N, 3] (see `projection`), and faces int32 [F, 3]."""
-    face_id, bary, depth = _launch(clip, faces, height, width, device, near)
+    face_id, bary, depth = rasterize_clip_on_device(clip, faces, height, width, device=device, near=near)
     return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
 
 
@@ -113,12 +114,13 @@ def rasterize_on_device(
     clip = to_clip(mesh.vertices, camera)
     if not np.isfinite(clip).all():
         raise ShapeError("A vertex or the camera is not finite.", hint="Look for NaN in the vertices and the matrix.")
-    return _launch(clip, faces, camera.height, camera.width, device, near)
+    return rasterize_clip_on_device(clip, faces, camera.height, camera.width, device=device, near=near)
 
 
-def _launch(
-    clip: Array, faces: Array, height: int, width: int, device: str, near: float
+def rasterize_clip_on_device(
+    clip: Array, faces: Array, height: int, width: int, *, device: str, near: float = DEFAULT_NEAR
 ) -> tuple[wp.array, wp.array, wp.array]:
+    """`rasterize_clip` with its results left on the device, as `rasterize_on_device` does."""
     load_kernels(kernel.__name__, device)
     nearest = wp.full((height, width), int(np.iinfo(np.int64).max), dtype=wp.int64, device=device)
     corners = wp.array(clip, dtype=wp.vec3, device=device)
