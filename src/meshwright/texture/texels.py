@@ -73,8 +73,8 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
     place = np.cumsum(close, dtype=np.int32) - 1
     nearest = np.where(close, place, place[source])
     face = face_id.ravel()[source[index]]
-    places = [wp.array(numbers, dtype=wp.int32, device=device) for numbers in (index, face)]
-    graph_face, graph_bary = place_texels(uv, uv_faces, *places, size, graph.levels, device)
+    sent = wp.array(index, dtype=wp.int32, device=device), wp.array(face, dtype=wp.int32, device=device)
+    graph_face, graph_bary = place_texels(uv, uv_faces, sent, size, graph.levels, device)
     return Texels(
         size=size,
         index=index,
@@ -82,7 +82,7 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
         graph_face=graph_face.numpy(),
         graph_bary=graph_bary.numpy(),
         nearest=nearest,
-        spacing=spacing_of(mesh, np.count_nonzero(covered)),
+        spacing=spacing_of(mesh, int(np.count_nonzero(covered))),
     )
 
 
@@ -103,10 +103,11 @@ def spacing_of(mesh: Mesh, covered: int) -> float:
 
 
 def place_texels(
-    uv: Array, uv_faces: Array, index: Any, face: Any, size: int, levels: int, device: str
+    uv: Array, uv_faces: Array, texels: tuple[Any, Any], size: int, levels: int, device: str
 ) -> tuple[Any, Any]:
-    """Graph face int32 [M] and weights vec3 [M] of texels, from their places and faces, int32 [M]; on the device."""
+    """Graph face int32 [M] and weights vec3 [M] of texels, from their index and face, int32 [M]; all on the device."""
     load_kernels(kernels.__name__, device)
+    index, face = texels
     count = len(index)
     graph_face, graph_bary = (
         wp.empty(count, dtype=wp.int32, device=device),

@@ -34,7 +34,7 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
     clean = whole & (_highest((~hit).float()) == 0)
     square = find_nearest(~clean)[1].double()
     # Nothing is known beyond the frame, so its border counts as a silhouette.
-    inside = torch.minimum(square.sqrt(), _to_border(*clean.shape, clean.device))
+    inside = torch.minimum(square.sqrt(), _to_border(clean))
     trust = ((inside - erode) / ramp).clamp(0.0, 1.0).float()
     source = find_nearest(clean)[0].flatten().long()
     # Where nothing is clean the picture stays as it is.
@@ -62,7 +62,8 @@ def _highest(values: torch.Tensor) -> torch.Tensor:
     return max_pool2d(values[None, None], 3, 1, 1)[0, 0]
 
 
-def _to_border(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """Distance to the nearest pixel beyond the frame, float64 [H, W]."""
-    row, column = (torch.arange(1, size + 1, device=device, dtype=torch.float64) for size in (height, width))
+def _to_border(picture: torch.Tensor) -> torch.Tensor:
+    """Distance of each pixel of [H, W] to the nearest one beyond the frame, float64."""
+    height, width = picture.shape
+    row, column = (torch.arange(1, n + 1, device=picture.device, dtype=torch.float64) for n in (height, width))
     return torch.minimum(torch.minimum(row, height + 1 - row)[:, None], torch.minimum(column, width + 1 - column))

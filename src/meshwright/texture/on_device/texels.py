@@ -47,9 +47,8 @@ def find_texels(mesh: Mesh, uv: Array, uv_faces: Array, size: int, graph: Surfac
     place = torch.cumsum(close, 0, dtype=torch.int32) - 1
     own = source[index]
     face = face_id.flatten()[own]
-    graph_face, graph_bary = place_texels(
-        uv, uv_faces, wp.from_torch(index), wp.from_torch(face), size, graph.levels, device
-    )
+    sent = wp.from_torch(index), wp.from_torch(face)
+    graph_face, graph_bary = place_texels(uv, uv_faces, sent, size, graph.levels, device)
     return DeviceTexels(
         size=size,
         index=index,
