@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from meshwright.colour import linear_to_srgb
+from meshwright.device import map_threads
 from meshwright.texture.seams import BLIND, SeamCosts, find_labels
 from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array
@@ -83,11 +84,14 @@ def coarse_bands(graph: SurfaceGraph, rating: Array, colour: Array, width: float
         float32 [V, G, 3]; 0 far from everything that the view sees.
     """
     coarse = np.zeros(colour.shape, np.float32)
-    for i in range(len(rating)):
+
+    def blur(i: int) -> None:
         packed = np.concatenate([rating[i, :, None] * colour[i], rating[i, :, None]], 1)
         packed = graph.smooth(packed.astype(np.float64), width)
         known = packed[:, 3] > 1e-5
         coarse[i, known] = packed[known, :3] / packed[known, 3:]
+
+    map_threads(blur, range(len(rating)))
     return coarse
 
 

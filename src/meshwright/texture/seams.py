@@ -72,6 +72,25 @@ class SeamCosts:
         cost[parted] = self.seam + self.contrast * gap
         return cost
 
+    def beside(self, labels: Array, view: int, links: Array) -> tuple[Array, Array, Array]:
+        """What links cost as they are painted by `labels`, with `view` at the source alone, at the target alone."""
+        source, target = self.source[links], self.target[links]
+        # Most links have one painter: then the gaps at their ends are those of vertices, shared by all their links.
+        ends = np.zeros(len(labels), bool)
+        ends[source] = ends[target] = True
+        vertices = np.flatnonzero(ends)
+        gap = np.zeros(len(labels))
+        gap[vertices] = self._gap(labels[vertices], np.full(len(vertices), view), vertices)
+        cost = np.where(labels[source] == view, 0.0, self.seam + self.contrast * np.maximum(gap[source], gap[target]))
+        now, first, second = np.zeros(len(links)), cost, cost.copy()
+        parted = np.flatnonzero(labels[source] != labels[target])
+        here, there, links = labels[source[parted]], labels[target[parted]], links[parted]
+        new = np.full(len(parted), view)
+        now[parted] = self.between(here, there, links)
+        first[parted] = self.between(new, there, links)
+        second[parted] = self.between(here, new, links)
+        return now, first, second
+
     def _gap(self, one: Array, other: Array, vertices: Array) -> Array:
         both = (self.rating[one, vertices] > BLIND) & (self.rating[other, vertices] > BLIND)
         return np.where(both, np.linalg.norm(self.colour[one, vertices] - self.colour[other, vertices], axis=-1), 0.0)
@@ -140,28 +159,29 @@ def expand(costs: SeamCosts, labels: Array, view: int, allowed: Array) -> Array:
     number[vertices] = np.arange(len(vertices))
     links = np.flatnonzero(active[costs.source] | active[costs.target])
     source, target = costs.source[links], costs.target[links]
-    new = np.full(len(links), view)
-    neither = costs.between(labels[source], labels[target], links)
-    second = costs.between(labels[source], new, links)
-    first = costs.between(new, labels[target], links)
+    neither, first, second = costs.beside(labels, view, links)
     keep = costs.own(labels[vertices], vertices)
     take = costs.own(np.full(len(vertices), view), vertices)
 
     # A link to a vertex that cannot change is a matter of the other end alone.
     for free, bound, changed in ((source, target, first), (target, source, second)):
         alone = active[free] & ~active[bound]
-        np.add.at(keep, number[free[alone]], neither[alone])
-        np.add.at(take, number[free[alone]], changed[alone])
+        keep += sums(number[free[alone]], neither[alone], len(vertices))
+        take += sums(number[free[alone]], changed[alone], len(vertices))
     both = active[source] & active[target]
     i, j = number[source[both]], number[target[both]]
     # A cut needs neither <= first + second; contrasts between three views can break that, by little.
     neither, first, second = np.minimum(neither[both], first[both] + second[both]), first[both], second[both]
-    np.add.at(take, i, first - neither)
-    np.add.at(take, j, -first)
+    take += sums(i, first - neither, len(vertices)) - sums(j, first, len(vertices))
     taken = minimum_cut(keep, take, i, j, first + second - neither)
     changed = labels.copy()
     changed[vertices[taken]] = view
     return changed
+
+
+def sums(places: Array, values: Array, count: int) -> Array:
+    """The sum of the values at each of `count` places, float64."""
+    return np.bincount(places, values, count)
 
 
 def minimum_cut(keep: Array, take: Array, i: Array, j: Array, apart: Array) -> Array:

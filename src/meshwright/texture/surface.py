@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import dijkstra
 from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
+from meshwright.device import map_threads
 from meshwright.types import Array, Mesh
 
 __all__ = ["SurfaceGraph", "build_graph"]
@@ -25,6 +26,9 @@ TURN = 0.03
 """A turn by 60 degrees is as far as so many extents, when the nearest place along the surface is looked for."""
 TINY = 1e-6
 """Pull towards the mean in `SurfaceGraph.settle`: decides only where a whole piece has no data."""
+
+TOGETHER = 8
+"""Channels that one thread blurs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +55,17 @@ class SurfaceGraph:
         """Blur a field [G, C] along the surface by a Gaussian of standard deviation `width` (share of the extent)."""
         # One step of the mean over a vertex and its six neighbours has a variance of 3/7 squared edges per direction.
         steps = round((width * self.extent / self.edge) ** 2 * 7 / 3)
-        for _ in range(max(steps, 1)):
-            field = self.mean @ field
-        return field
+
+        def blur(part: Array) -> Array:
+            for _ in range(max(steps, 1)):
+                part = self.mean @ part
+            return part
+
+        channels = field.shape[1]
+        if channels <= TOGETHER:
+            return blur(field)
+        parts = [np.ascontiguousarray(field[:, i : i + TOGETHER]) for i in range(0, channels, TOGETHER)]
+        return np.concatenate(map_threads(blur, parts), 1)
 
     def links(self) -> tuple[Array, Array]:
         """Pairs of neighbours, each once: int64 [L] and int64 [L]."""
