@@ -13,7 +13,7 @@ import numpy as np
 from scipy import fft
 
 from meshwright._warp import wp
-from meshwright.device import map_threads
+from meshwright.device import cpu_threads, map_threads
 from meshwright.errors import OptionError
 from meshwright.geometry.atlas.kernels import mark_touched_kernel
 from meshwright.types import Array
@@ -41,10 +41,9 @@ def bitmap_layout(corners: Array, charts: Array, border: float) -> tuple[Array, 
         its rows, int32 [C].
     """
     count = int(charts.max()) + 1
-    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
-    for corner in range(3):
-        np.minimum.at(low, charts, corners[:, corner])
-        np.maximum.at(high, charts, corners[:, corner])
+    order = np.argsort(charts, kind="stable")
+    first = np.searchsorted(charts[order], np.arange(count))
+    low, high = np.minimum.reduceat(corners.min(1)[order], first), np.maximum.reduceat(corners.max(1)[order], first)
     size = np.ceil(high - low + 2 * border).astype(np.int64) + 1
     begin = np.concatenate([[0], np.cumsum(size[:, 0] * size[:, 1])])
     if begin[-1] >= 2**31:
@@ -71,17 +70,18 @@ def pack_charts(corners: Array, charts: Array, texture_size: int, padding: float
     grid = min(GRID, texture_size)
     margin = 0.5 * padding * grid / texture_size
     scale = float(np.sqrt(0.86 / max(area, 1e-30)))
-    attempts, shrink = 0, SHRINK
+    attempts = 0
     while scale**2 * area > LEAST_FILL:
-        # Two sizes at a time, one per core; the larger that fits wins.
-        tries = map_threads(lambda s: place_all(corners * (s * grid), charts, margin, grid), [scale, scale * shrink])
-        for placed in tries:
+        # Several sizes at a time, one per core; the largest that fits wins.
+        scales = []
+        for _ in range(min(max(cpu_threads(), 2), 8)):
+            scales.append(scale)
+            scale *= SHRINK if attempts < PATIENCE else SHRINK**3
+            attempts += 1
+        for placed in map_threads(lambda s: place_all(corners * (s * grid), charts, margin, grid), scales):
             if placed is not None:
                 uv: Array = np.clip(placed / grid, 0.0, 1.0)
                 return uv
-        scale *= shrink**2
-        attempts += 2
-        shrink = SHRINK if attempts < PATIENCE else SHRINK**3
     raise OptionError(
         f"{int(charts.max()) + 1} charts with {padding:g} texels between them do not fit into a texture of "
         f"{texture_size} texels.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from meshwright._warp import wp
+from meshwright.device import cpu_threads, map_threads
+from meshwright.geometry.atlas import kernels
 from meshwright.geometry.atlas.charts import connect, face_pairs, label_faces, project
 from meshwright.geometry.atlas.kernels import find_hidden_kernel, raise_height_kernel
 from meshwright.geometry.atlas.packing import bitmap_layout, pack_charts
@@ -14,6 +16,8 @@ __all__ = ["unwrap_views"]
 
 ROUNDS = 12
 """Charts that lie over themselves are split at most so many times; each round takes off one layer."""
+MOST_THREADS = 16
+"""Beyond so many the largest chart takes longest anyway."""
 
 
 def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, Array]:
@@ -46,25 +50,63 @@ def split_overlaps(
     area = 0.5 * np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).sum()
     density = texture_size * np.sqrt(0.75 / max(area, 1e-30))
     layer = np.zeros(len(charts), np.int64)
+    rest = np.arange(len(charts))
     for _ in range(ROUNDS):
-        local, begin, width, height = bitmap_layout(corners * density, charts, 0.0)
-        size = int(begin[-1]) + int(width[-1]) * int(height[-1])
-        top = wp.full(size, -1e30, dtype=wp.float32, device="cpu")
-        hidden = wp.zeros(len(charts), dtype=wp.uint8, device="cpu")
-        common = [
-            wp.array(local, dtype=wp.vec2, device="cpu"),
-            wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.float32, device="cpu"),
-            *(wp.array(np.ascontiguousarray(x[charts]), dtype=wp.int32, device="cpu") for x in (begin, width, height)),
-        ]
-        wp.launch(raise_height_kernel, len(charts), common, [top], device="cpu")
-        # Neighbours on a slope differ by less than a texel's worth of height.
-        wp.launch(find_hidden_kernel, len(charts), [*common, top, 1.0 / density], [hidden], device="cpu")
-        under = hidden.numpy() > 0
+        under = find_hidden(corners[rest] * density, heights[rest], charts[rest], density)
         if not under.any():
             break
-        layer += under
+        layer[rest] += under
+        # A chart of which nothing is hidden is done.
+        split = np.zeros(int(charts.max()) + 1, bool)
+        split[charts[rest[under]]] = True
+        rest = np.flatnonzero(split[charts])
         charts = connect((charts * (ROUNDS + 1) + layer) * 6 + labels, pairs)
     return charts
+
+
+def find_hidden(corners: Array, heights: Array, charts: Array, density: float) -> Array:
+    """Which faces lie under others of their chart, bool [F].
+
+    Args:
+        corners: float64 [F, 3, 2], texels; heights: float64 [F, 3], mesh units.
+        charts: Chart of each face [F], any numbers.
+        density: Texels per mesh unit.
+    """
+    _, charts, faces = np.unique(charts, return_inverse=True, return_counts=True)
+    local, begin, width, height = bitmap_layout(corners, charts, 0.0)
+    size = int(begin[-1]) + int(width[-1]) * int(height[-1])
+    top, hidden = np.full(size, -1e30, np.float32), np.zeros(len(charts), np.uint8)
+    levels = np.ascontiguousarray(heights, np.float32)
+    share = shares_of(faces)[charts]
+
+    def look(part: int) -> None:
+        mine = np.flatnonzero(share == part)
+        common = [
+            wp.array(local[mine], dtype=wp.vec2, device="cpu"),
+            wp.array(levels[mine], dtype=wp.float32, device="cpu"),
+            *(wp.array(x[charts[mine]], dtype=wp.int32, device="cpu") for x in (begin, width, height)),
+        ]
+        raised = wp.array(top, dtype=wp.float32, device="cpu", copy=False)
+        found = wp.zeros(len(mine), dtype=wp.uint8, device="cpu")
+        wp.launch(raise_height_kernel, len(mine), common, [raised], device="cpu")
+        # Neighbours on a slope differ by less than a texel's worth of height.
+        wp.launch(find_hidden_kernel, len(mine), [*common, raised, 1.0 / density], [found], device="cpu")
+        hidden[mine] = found.numpy()
+
+    wp.load_module(kernels.__name__, device="cpu")  # before threads do: its loader is not meant to be entered twice
+    map_threads(look, range(int(share.max()) + 1))
+    result: Array = hidden > 0
+    return result
+
+
+def shares_of(faces: Array) -> Array:
+    """Charts with so many faces [C], dealt out to threads, the largest first, each to the one with least: int64 [C]."""
+    load = np.zeros(max(1, min(cpu_threads(), len(faces), MOST_THREADS)), np.int64)
+    share = np.zeros(len(faces), np.int64)
+    for chart in np.argsort(-faces, kind="stable").tolist():
+        share[chart] = load.argmin()
+        load[share[chart]] += faces[chart]
+    return share
 
 
 def share_corners(placed: Array, faces: Array, charts: Array) -> tuple[Array, Array]:
