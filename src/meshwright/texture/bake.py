@@ -66,13 +66,17 @@ def bake_texture(
     texels = steps.find_texels(mesh, atlas.uv, atlas.uv_faces, config.size, graph, device=device)
     monitor.check()
 
-    def judge(i: int) -> tuple[JudgedView, Camera, tuple[Array, Array, Array]]:
-        view, camera = fitted(views[i], cameras[i], mesh, texels.spacing)
-        ramp = max(config.ramp * view.width, 1e-3)
-        judged = steps.judge_view(view, camera, mesh, config.erode, ramp, device=device)
-        return judged, camera, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
+    fits = map_threads(lambda pair: fitted(*pair, mesh, texels.spacing), list(zip(views, cameras, strict=True)))
 
-    judged, seen_by, sights = zip(*map_threads(judge, range(len(views)), device=device), strict=True)
+    def judge(fit: tuple[View, Camera]) -> tuple[JudgedView, tuple[Array, Array, Array]]:
+        view, camera = fit
+        judged = steps.judge_view(view, camera, mesh, config.erode, max(config.ramp * view.width, 1e-3), device=device)
+        return judged, see_points(judged, graph.mesh.vertices, graph.normals, device=device)
+
+    # A GPU does one view after the other: threads would only wait for each other.
+    found = map_threads(judge, fits) if device == "cpu" else [judge(fit) for fit in fits]
+    judged, sights = zip(*found, strict=True)
+    seen_by = [camera for _, camera in fits]
     monitor.check()
     rating = rate_views(np.stack([s[0] for s in sights]), np.stack([s[1] for s in sights]))
     shown = np.stack([s[2] for s in sights])

@@ -41,7 +41,7 @@ class Gathered:
 
 
 class TexelLoader:
-    """Texels and shares on the device, to gather into again and again."""
+    """Texels and shares as kernels on a CPU take them, to gather into again and again."""
 
     def __init__(self, texels: Texels, graph: SurfaceGraph, share: Array, *, device: str) -> None:
         load_kernels(kernels.__name__, device)
@@ -53,8 +53,7 @@ class TexelLoader:
             wp.array(graph.mesh.vertex_normals(), dtype=wp.vec3, device=device),
         ]
         self._share = [wp.array(s, dtype=wp.float32, device=device) for s in share]
-        parts = 1 if device != "cpu" else 4 * cpu_threads()
-        bounds = np.linspace(0, self.count, parts + 1).astype(int)
+        bounds = np.linspace(0, self.count, 4 * cpu_threads() + 1).astype(int)
         self._parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(bounds) if b > a]
         self._texels = [
             [
@@ -87,7 +86,7 @@ class TexelLoader:
             np.divide(total.numpy(), np.maximum(weight.numpy(), 1e-9)[:, None], out=detail[self._parts[part]])
             best[self._parts[part]] = grade.numpy()
 
-        map_threads(one, range(len(self._parts)), device=device)
+        map_threads(one, range(len(self._parts)))
         return Gathered(detail=detail, grade=best)
 
     def add(self, field: Array, values: Array) -> None:
@@ -99,7 +98,5 @@ class TexelLoader:
             target = wp.array(values[self._parts[part]], dtype=wp.vec3, device=device, copy=False)
             inputs = [*self._texels[part], self._graph[0], corners]
             wp.launch(kernels.look_up_kernel, len(target), inputs, [target], device=device)
-            if device != "cpu":
-                values[self._parts[part]] = target.numpy()
 
-        map_threads(one, range(len(self._parts)), device=device)
+        map_threads(one, range(len(self._parts)))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshwright.device import map_threads
 from meshwright.geometry.atlas import Atlas
 from meshwright.texture.config import TextureConfig
 from meshwright.texture.on_device.paint import blend_views, fill_picture, linear_to_srgb, seen_picture
@@ -41,8 +40,10 @@ def paint(
     judged = [view for view, _ in views]
     colour, strength = blend_views(texels, graph, share, judged, coarse, base, device=device)
     monitor.check()
-    looks = map_threads(lambda pair: look_up(mesh, atlas, texels.size, *pair, device=device), views, device=device)
-    monitor.check()
+    looks = []
+    for view, camera in views:  # one after the other: each needs much memory for a moment, and waits for nothing
+        monitor.check()
+        looks.append(look_up(mesh, atlas, texels.size, view, camera, device=device))
     found = solve_texture(
         linear_to_srgb(colour),
         texels,
