@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +84,20 @@ def write_previews(
             picture = render(mesh, camera, device=device)
         return np.rint(picture.over(1.0) * 255).astype(np.uint8)
 
-    paths = map_threads(lambda job: write_png(folder / job[0], paint(*job)), jobs, device=device)
-    walk = turntable_cameras(mesh.mesh, count=FRAMES, size=min(size, FRAME_SIZE))
-    frames = map_threads(lambda camera: paint("animation", camera), walk, device=device)
-    monitor.check()
+    animation = folder / "turntable.webp"
+
+    def animate() -> Path:
+        walk = turntable_cameras(mesh.mesh, count=FRAMES, size=min(size, FRAME_SIZE))
+        frames = map_threads(lambda camera: paint("animation", camera), walk, device=device)
+        monitor.check()
+        return write_animation(animation, frames, SECONDS)
+
+    # The animation first: it takes longest.
+    work = [
+        animate,
+        *(partial(lambda name, camera: write_png(folder / name, paint(name, camera)), *job) for job in jobs),
+    ]
+    paths = map_threads(lambda write: write(), work, device=device)[1:]
     count = len(shown)
     textured, wireframe, normals = (tuple(paths[i * count : (i + 1) * count]) for i in range(3))
     return PreviewFiles(
@@ -94,7 +105,7 @@ def write_previews(
         wireframe=wireframe,
         normals=normals,
         turntable=tuple(paths[3 * count :]),
-        animation=write_animation(folder / "turntable.webp", frames, SECONDS),
+        animation=animation,
     )
 
 
