@@ -242,7 +242,7 @@ def _plane_through(colour: Array, border: Array) -> Array:
     terms = np.stack([np.ones_like(xs), xs / width - 0.5, ys / height - 0.5], -1).astype(np.float64)
     values = colour[ys, xs].astype(np.float64)
     middle = np.median(values, 0)
-    coefficients = np.zeros((3, 3))
+    coefficients: Array = np.zeros((3, 3))
     for round_number in range(5):
         off = largest(np.abs(values - (middle if round_number == 0 else terms @ coefficients)))
         weights = 1 / (1 + (off / (8 * CODE)) ** 2)

@@ -53,9 +53,7 @@ def flip_map(reference: Array, image: Array) -> Array:
     low = colour * np.float32(_KNEE_AT / knee)
     high = np.float32(_KNEE_AT) + (colour - knee) * np.float32((1 - _KNEE_AT) / (most - knee))
     colour = np.where(colour < knee, low, high)
-    edges, points = (
-        np.abs(a - b) for a, b in zip(_features(ours[0]), _features(theirs[0]), strict=True)
-    )
+    edges, points = (np.abs(a - b) for a, b in zip(_features(ours[0]), _features(theirs[0]), strict=True))
     feature = np.sqrt(np.clip(np.maximum(edges, points) / np.float32(np.sqrt(2)), 0, 1))
     return np.asarray(np.clip(colour, 0, 1) ** (1 - feature), np.float32)
 
@@ -83,7 +81,9 @@ def _seen(plane: Array, gaussians: tuple[tuple[float, float], ...]) -> Array:
     steps = np.arange(-_reach(), _reach() + 1) / PIXELS_PER_DEGREE
     rows = [np.exp(-(np.pi**2) * steps**2 / width) for _, width in gaussians]
     # Amplitudes are those of the two-dimensional Gaussians; together they weigh 1.
-    shares = [high * np.sqrt(np.pi / width) * row.sum() ** 2 for (high, width), row in zip(gaussians, rows, strict=True)]
+    shares = [
+        high * np.sqrt(np.pi / width) * row.sum() ** 2 for (high, width), row in zip(gaussians, rows, strict=True)
+    ]
     total = sum(shares)
     return sum(
         np.float32(share / total) * _along(_along(plane, row / row.sum(), 1), row / row.sum(), 0)

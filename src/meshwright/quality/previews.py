@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,12 +91,11 @@ def write_previews(
         monitor.check()
         return write_animation(animation, frames, SECONDS)
 
+    def write(job: tuple[str, Camera] | None) -> Path:
+        return animate() if job is None else write_png(folder / job[0], paint(*job))
+
     # The animation first: it takes longest.
-    work = [
-        animate,
-        *(partial(lambda name, camera: write_png(folder / name, paint(name, camera)), *job) for job in jobs),
-    ]
-    paths = map_threads(lambda write: write(), work, device=device)[1:]
+    paths = map_threads(write, [None, *jobs], device=device)[1:]
     count = len(shown)
     textured, wireframe, normals = (tuple(paths[i * count : (i + 1) * count]) for i in range(3))
     return PreviewFiles(
