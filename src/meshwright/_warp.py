@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import threading
 
 import warp as wp
 
-__all__ = ["wp"]
+__all__ = ["load_kernels", "wp"]
+
+_loading = threading.Lock()
 
 wp.config.quiet = True  # up to Warp 1.13
 wp.config.log_level = 30  # warnings and worse, from then on
@@ -39,3 +42,9 @@ def _initialise() -> None:
 
 
 _initialise()
+
+
+def load_kernels(module: str, device: str) -> None:
+    """Compile and load one module's kernels before threads use them: Warp's loader is not meant to be entered twice."""
+    with _loading:
+        wp.load_module(module, device=device)

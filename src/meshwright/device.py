@@ -6,9 +6,10 @@ import gc
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,7 @@ __all__ = [
     "describe_device",
     "map_threads",
     "pick_device",
+    "turn",
 ]
 
 Item = TypeVar("Item")
@@ -178,11 +180,35 @@ def check_stop() -> None:
     _stop_check.get()()
 
 
+_GPU_THREADS = 16
+"""Pieces of work that one GPU holds at a time: each has pictures of its own there."""
+
+_turns: dict[str, threading.RLock] = {}
+_turns_change = threading.Lock()
+
+
+def turn(device: str) -> AbstractContextManager[object]:
+    """While a thread is within this, no other one is with the same GPU; on the CPU nobody waits.
+
+    Warp keeps one current stream per device, not per thread, and changes it while it copies an array to the host. So
+    launches and copies of one piece of work stand together in a turn. Turns within turns are fine.
+    """
+    if device == "cpu":
+        return nullcontext()
+    with _turns_change:
+        return _turns.setdefault(device, threading.RLock())
+
+
 def map_threads(function: Callable[[Item], Result], items: Iterable[Item], *, device: str = "cpu") -> list[Result]:
-    """`[function(item) for item in items]`, in threads on the CPU, one after the other on a GPU.
+    """`[function(item) for item in items]` in threads.
 
     A Warp launch on the CPU uses one core but releases the GIL; NumPy and SciPy mostly do too.
     Context variables reach the threads, so that `check_stop` works in them too.
+
+    Args:
+        function: On a GPU it takes its `turn` for whatever it does there; its work on the host overlaps with that.
+        items: What it is called with.
+        device: Where the work is done.
     """
     items = list(items)
 
@@ -190,8 +216,8 @@ def map_threads(function: Callable[[Item], Result], items: Iterable[Item], *, de
         check_stop()
         return function(item)
 
-    threads = min(cpu_threads(), len(items))
-    if device != "cpu" or threads < 2:
+    threads = min(cpu_threads(), len(items), cpu_threads() if device == "cpu" else _GPU_THREADS)
+    if threads < 2:
         return [run(item) for item in items]
     # A context can be entered once at a time: every item gets its own copy.
     contexts = [copy_context() for _ in items]

@@ -198,9 +198,10 @@ def test_values_follow_moved_cameras() -> None:
     square = square_outline()
     outlines = [square] * 6
     grazing = grazing_points(parameters, outlines)
-    np.testing.assert_allclose(grazing_values(grazing, parameters, parameters, outlines), grazing.value, atol=1e-6)
+    (values,) = grazing_values(grazing, [parameters], [parameters], outlines)
+    np.testing.assert_allclose(values, grazing.value, atol=1e-6)
     shifted = replace(parameters, offset=np.tile([0.01, 0.0], (6, 1)))
-    values = grazing_values(grazing, parameters, shifted, outlines)
+    (values,) = grazing_values(grazing, [parameters], [shifted], outlines)
     change = np.abs(values - grazing.value)
     assert change.max() == pytest.approx(0.01, abs=1e-5)
     # Nothing changes where the judge's outline runs along the shift.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -18,6 +19,7 @@ from meshwright.device import (
     describe_device,
     map_threads,
     pick_device,
+    turn,
 )
 from meshwright.errors import Cancelled, DeviceError, OptionError, VramError
 
@@ -109,9 +111,33 @@ def test_map_threads_keeps_order_and_passes_errors_on() -> None:
         map_threads(lambda x: 1 / x, [1, 0])
 
 
-def test_map_threads_stays_in_this_thread_for_a_gpu() -> None:
-    here = threading.get_ident()
-    assert map_threads(lambda _: threading.get_ident(), range(4), device="cuda:0") == [here] * 4
+def test_threads_of_one_gpu_take_turns() -> None:
+    """Many threads count up a number that each reads, lets go and writes: without turns some counts get lost."""
+    count = {"cuda:0": 0, "cuda:1": 0}
+
+    def work(item: int) -> int:
+        device = f"cuda:{item % 2}"
+        with turn(device), turn(device):
+            seen = count[device]
+            time.sleep(1e-4)
+            count[device] = seen + 1
+        with turn("cpu"):
+            return threading.get_ident()
+
+    threads = map_threads(work, range(64), device="cuda:0")
+    assert count == {"cuda:0": 32, "cuda:1": 32}
+    assert cpu_threads() < 2 or len(set(threads)) > 1
+
+
+def test_turns_on_the_cpu_wait_for_nobody() -> None:
+    inside = threading.Barrier(2, timeout=10)
+
+    def work(_: int) -> None:
+        with turn("cpu"):
+            inside.wait()
+
+    if cpu_threads() > 1:
+        map_threads(work, range(2))
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from meshwright.device import map_threads
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume, march, over_slabs, seek
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, Camera
@@ -220,3 +221,21 @@ def test_slabs_cover_everything_once(length: int) -> None:
 def test_two_runs_are_equal() -> None:
     one, other = (hull_volume(sphere_views(), np.full(3, -0.5), np.full(3, 0.5), 1 / 32, "cpu") for _ in range(2))
     np.testing.assert_array_equal(one.field, other.field)
+
+
+@pytest.mark.gpu
+def test_threads_of_a_gpu_find_what_one_finds() -> None:
+    views = sphere_views()
+    volume = hull_volume(views, np.full(3, -0.55), np.full(3, 0.55), 1 / 48, "cuda:0")
+
+    def look(camera: Camera) -> tuple[Array, Array, Array]:
+        met = march(volume, camera, "cuda:0")
+        pixels = np.argwhere(met.entry > 0)
+        return met.entry, met.leave, seek(volume, camera, pixels, "cuda:0")
+
+    cameras = [*views.cameras] * 8
+    for one, other in zip(
+        [look(camera) for camera in cameras], map_threads(look, cameras, device="cuda:0"), strict=True
+    ):
+        for alone, together in zip(one, other, strict=True):
+            np.testing.assert_array_equal(alone, together)

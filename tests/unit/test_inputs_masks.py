@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from meshwright.inputs.background import fill_behind
+from meshwright.inputs.frame import dilate, erode
 from meshwright.inputs.hint import place_hint
 from meshwright.inputs.images import Picture
 from meshwright.inputs.masks import find_silhouette
@@ -26,6 +27,18 @@ def coverage(inside, side: int = SIDE, fine: int = 8) -> np.ndarray:
     """Exact-to-1/64 coverage of a shape given as a function of pixel coordinates."""
     y, x = (np.mgrid[: side * fine, : side * fine] + 0.5) / fine
     return inside(x, y).reshape(side, fine, side, fine).mean((1, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 40), (300, 20)])
+@pytest.mark.parametrize("radius", [1.5, 2, 2.5, 5, 7.5, 14])
+def test_discs_reach_as_far_as_distances(shape: tuple[int, int], radius: float) -> None:
+    rng = np.random.default_rng(1)
+    for share in (0.0, 0.01, 0.5, 0.99, 1.0):
+        region = rng.random(shape) < share
+        near = ndimage.distance_transform_edt(~region) <= radius if region.any() else region
+        deep = ndimage.distance_transform_edt(region) > radius if not region.all() else region
+        np.testing.assert_array_equal(dilate(region, radius), near)
+        np.testing.assert_array_equal(erode(region, radius), deep)
 
 
 def blob(x, y):

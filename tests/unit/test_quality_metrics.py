@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from meshwright.errors import ShapeError
 from meshwright.quality import compare_meshes, mesh_facts
@@ -63,6 +64,25 @@ def test_ssim_and_flip_order_pictures_as_people_do() -> None:
     white = np.ones((32, 32, 3), np.float32)
     assert flip(white, np.zeros_like(white))[0] > 0.9
     assert ssim(np.zeros((4, 5, 3), np.float32), np.zeros((4, 5, 3), np.float32)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 3.0])
+@pytest.mark.parametrize("shape", [(96, 80), (5, 4)])
+def test_flip_is_that_of_nvidia(sigma: float, shape: tuple[int, int]) -> None:
+    flip_evaluator = pytest.importorskip("flip_evaluator")
+    rng = np.random.default_rng(3)
+
+    def picture() -> np.ndarray:
+        noise = ndimage.gaussian_filter(rng.random((*shape, 3)), (sigma, sigma, 0))
+        return ((noise - noise.min()) / np.ptp(noise)).astype(np.float32)
+
+    one, other = picture(), picture()
+    for a, b in ((one, other), (one, np.clip(one + 0.02 * other, 0, 1)), (one, 0 * one), (one, one)):
+        expected, mean, _ = flip_evaluator.evaluate(a, b.astype(np.float32), "LDR", applyMagma=False)
+        found = flip(a, b.astype(np.float32))
+        # Both count in float32; its cube roots and powers take a few codes of 2**-23 from each other.
+        np.testing.assert_allclose(found[1], np.asarray(expected)[..., 0], atol=5e-5)
+        assert found[0] == pytest.approx(mean, abs=5e-5)
 
 
 def test_silhouette_overlap() -> None:

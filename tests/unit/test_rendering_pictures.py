@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from meshwright.colour import from_srgb8, linear_to_srgb, srgb_to_linear, to_srgb8
+from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering import (
+    Fragments,
+    Picture,
     contact_sheet,
     rasterize_mesh,
     render_coloured,
@@ -171,6 +174,21 @@ def test_a_gpu_draws_the_same_pictures() -> None:
         one, other = draw(ball, camera, device="cpu"), draw(ball, camera, device="cuda:0")
         assert np.abs(one.alpha - other.alpha).mean() < 1e-4
         assert np.abs(one.over(1.0) - other.over(1.0)).mean() < 1e-3
+
+
+@pytest.mark.gpu
+def test_threads_of_a_gpu_draw_what_one_draws() -> None:
+    ball = textured_ball()
+    cameras = [make_camera(64 + 8 * (i % 5)) for i in range(40)]
+
+    def draw(camera: Camera) -> tuple[Picture, Fragments]:
+        return render_textured(ball, camera, device="cuda:0"), rasterize_mesh(ball.mesh, camera, device="cuda:0")
+
+    alone, together = [draw(camera) for camera in cameras], map_threads(draw, cameras, device="cuda:0")
+    for (one, fragments), (other, others) in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+        np.testing.assert_array_equal(one.alpha, other.alpha)
+        np.testing.assert_array_equal(fragments.face_id, others.face_id)
 
 
 def test_wireframe_shows_edges_where_they_are() -> None:

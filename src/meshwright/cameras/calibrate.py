@@ -195,31 +195,29 @@ def _linearise(
     rows = np.arange(count)
     base = parameters.corrections()
     delta = 2e-4
+    # Pairs of the cameras whose rays are followed and of those that judge: each column of one, then of the other.
+    moved = []
     for column in range(width):
-        low, high = base.copy(), base.copy()
-        low[:, column] -= delta
-        high[:, column] += delta
-        below, above = parameters.with_corrections(low), parameters.with_corrections(high)
-        for owner, as_view, as_judge in ((grazing.view, True, False), (grazing.judge, False, True)):
-            up = grazing_values(
-                grazing, above if as_view else parameters, above if as_judge else parameters, silhouettes
-            )
-            down = grazing_values(
-                grazing, below if as_view else parameters, below if as_judge else parameters, silhouettes
-            )
-            jacobian[rows, owner * width + column] += (up - down) / (2 * delta)
+        for step in (delta, -delta):
+            values = base.copy()
+            values[:, column] += step
+            moved.append(parameters.with_corrections(values))
+    still = [parameters] * len(moved)
+    of_view, of_judge = [*moved, *still], [*still, *moved]
+    shift = np.zeros((len(of_view) + 2, views))
     if config.perspective:
-        above, below = _refocused(parameters, delta), _refocused(parameters, -delta)
+        refocused = [_refocused(parameters, step) for step in (delta, -delta)]
+        of_view, of_judge = [*of_view, *refocused], [*of_judge, *refocused]
         # z is measured from the camera, which moves along: keep the point, not the number.
-        shift = np.array([above.depth_of_pivot(v) - parameters.depth_of_pivot(v) for v in range(views)])
-        up = grazing_values(_shifted(grazing, shift[grazing.view]), above, above, silhouettes)
-        down = grazing_values(_shifted(grazing, -shift[grazing.view]), below, below, silhouettes)
-        jacobian[:, -1] = (up - down) / (2 * delta)
+        shift[-2:] = [[p.depth_of_pivot(v) - parameters.depth_of_pivot(v) for v in range(views)] for p in refocused]
+    found = grazing_values(grazing, of_view, of_judge, silhouettes, shift[: len(of_view)])
+    slopes = (found[0::2] - found[1::2]) / (2 * delta)
+    for column in range(width):
+        jacobian[rows, grazing.view * width + column] += slopes[column]
+        jacobian[rows, grazing.judge * width + column] += slopes[width + column]
+    if config.perspective:
+        jacobian[:, -1] = slopes[-1]
     return jacobian, grazing.value
-
-
-def _shifted(grazing: Grazing, by: Array) -> Grazing:
-    return replace(grazing, z=(grazing.z + by).astype(np.float32))
 
 
 def _refocused(parameters: CameraParameters, by: float) -> CameraParameters:

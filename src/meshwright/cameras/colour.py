@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import csr_array
 
 from meshwright.cameras.consistency import CameraParameters
 from meshwright.cameras.silhouettes import Silhouette
@@ -27,12 +28,26 @@ def small_picture(view: View) -> Array:
     shrink = max(view.rgb.shape[:2]) / _PICTURE
     weight = np.clip(view.mask, 0.0, 1.0)
     colour = np.sqrt(np.clip(view.rgb, 0.0, 1.0)) * weight[..., None]
-    blurred = [ndimage.gaussian_filter(channel, 0.6 * shrink) for channel in (*np.moveaxis(colour, -1, 0), weight)]
+    layers = np.concatenate([colour, weight[..., None]], -1).astype(np.float32)
     height, width = (max(2, round(side / shrink)) for side in weight.shape)
-    rows = np.minimum(((np.arange(height) + 0.5) * weight.shape[0] / height).astype(int), weight.shape[0] - 1)
-    columns = np.minimum(((np.arange(width) + 0.5) * weight.shape[1] / width).astype(int), weight.shape[1] - 1)
-    small = np.stack([channel[np.ix_(rows, columns)] for channel in blurred], -1)
+    # A blur of which only every so many rows and columns are wanted.
+    tall = _blur_weights(weight.shape[0], height, 0.6 * shrink) @ layers.reshape(len(layers), -1)
+    turned = tall.reshape(height, -1, 4).swapaxes(0, 1).reshape(weight.shape[1], -1)
+    small = (_blur_weights(weight.shape[1], width, 0.6 * shrink) @ turned).reshape(width, height, 4).swapaxes(0, 1)
     return np.asarray(small[..., :3] / np.maximum(small[..., 3:], 1e-3))
+
+
+def _blur_weights(old: int, new: int, sigma: float) -> csr_array:
+    """A Gaussian blur of `old` cells looked up in the middles of `new` ones, sparse float32 [new, old]."""
+    middle = np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+    reach = int(4.0 * sigma + 0.5)
+    step = np.arange(-reach, reach + 1)
+    weight = np.exp(-0.5 * (step / sigma) ** 2)
+    place = (middle[:, None] + step) % (2 * old)
+    place = np.where(place < old, place, 2 * old - 1 - place)  # mirrored at the borders
+    rows = np.broadcast_to(np.arange(new)[:, None], place.shape)
+    values = np.broadcast_to((weight / weight.sum()).astype(np.float32), place.shape)
+    return csr_array((values.ravel(), (rows.ravel(), place.ravel())), shape=(new, old))
 
 
 def _surface(parameters: CameraParameters, silhouettes: Sequence[Silhouette]) -> tuple[Array, Array]:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from meshwright._warp import wp
-from meshwright.cameras.kernels import search_kernel, value_kernel
+from meshwright._warp import load_kernels, wp
+from meshwright.cameras import kernels
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.device import map_threads
 from meshwright.types import Array, Camera
@@ -134,6 +134,22 @@ class CameraParameters:
         local = np.concatenate([flat * z[..., None] - self.shift[view], (self.depth_of_pivot(view) - z)[..., None]], -1)
         return np.asarray(local @ self.axes(view) + self.pivot)
 
+    @functools.cached_property
+    def rows(self) -> Array:
+        """What the kernels need of each camera, float32 [V, 16].
+
+        0-8 world-to-camera rotation row by row; 9-10 shift; 11 depth of the pivot; 12-13 focal lengths in half
+        widths; 14-15 principal point with the offset.
+        """
+        rows = np.empty((len(self.focal), 16), np.float32)
+        rows[:, :9] = self._turned.reshape(-1, 9)
+        rows[:, 9:11] = self.shift
+        rows[:, 11] = self.distance * math.exp(self.log_focal)
+        rows[:, 12] = self.focal * np.exp(self.log_focal + self.log_scale)
+        rows[:, 13] = self.focal * self.aspect * np.exp(self.log_focal + self.log_scale)
+        rows[:, 14:16] = self.principal + self.offset
+        return rows
+
     def cameras(self, sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[Camera, ...]:
         """As records, in pixels of pictures of `sizes` (width, height)."""
         result = []
@@ -189,23 +205,6 @@ class Grazing:
         )
 
 
-def camera_rows(parameters: CameraParameters) -> Array:
-    """What the kernels need of each camera, float32 [V, 16].
-
-    0-8 world-to-camera rotation row by row; 9-10 shift; 11 depth of the pivot; 12-13 focal lengths in half widths;
-    14-15 principal point with the offset.
-    """
-    rows = np.zeros((len(parameters.focal), 16), np.float32)
-    for view, row in enumerate(rows):
-        row[:9] = parameters.axes(view).reshape(-1)
-        row[9:11] = parameters.shift[view]
-        row[11] = parameters.depth_of_pivot(view)
-        focal = parameters.focal_of(view)
-        row[12:14] = focal, focal * parameters.aspect[view]
-        row[14:16] = parameters.principal[view] + parameters.offset[view]
-    return rows
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Stack:
     """Silhouettes as the kernels see them; `owner` int32 [N] and `contour` float32 [N, 2] over all views."""
@@ -232,7 +231,7 @@ def _stacked(silhouettes: tuple[Silhouette, ...]) -> _Stack:
     )
 
 
-_RAYS = 4096
+_RAYS = 512
 """Searched by one thread at a time."""
 
 
@@ -244,11 +243,12 @@ def grazing_points(
     count = len(stack.owner)
     z, value = np.empty(count, np.float32), np.empty(count, np.float32)
     judge = np.empty(count, np.int32)
-    rows = camera_rows(parameters)
+    rows = parameters.rows
+    load_kernels(kernels.__name__, "cpu")
 
     def search(part: slice) -> None:
         wp.launch(
-            search_kernel,
+            kernels.search_kernel,
             dim=len(z[part]),
             inputs=[
                 stack.distance,
@@ -269,19 +269,33 @@ def grazing_points(
 
 
 def grazing_values(
-    grazing: Grazing, of_view: CameraParameters, of_judge: CameraParameters, silhouettes: Sequence[Silhouette]
+    grazing: Grazing,
+    of_view: Sequence[CameraParameters],
+    of_judge: Sequence[CameraParameters],
+    silhouettes: Sequence[Silhouette],
+    shift: Array | None = None,
 ) -> Array:
-    """The judges' values [N] of the same points when contour rays follow `of_view` and judges follow `of_judge`."""
+    """The judges' values of the same points, float64 [K, N], for K pairs of cameras.
+
+    Args:
+        grazing: The points.
+        of_view: Whose contour rays are followed, for each pair.
+        of_judge: Who judges, for each pair.
+        silhouettes: One per view.
+        shift: By how much the points of each view lie farther off than in `grazing`, [K, V]; None: by nothing.
+    """
     stack = _stacked(tuple(silhouettes))
-    value = np.empty(len(grazing.view), np.float32)
+    views, pairs = len(silhouettes), len(of_view)
+    value = np.empty((pairs, len(grazing.view)), np.float32)
     wp.launch(
-        value_kernel,
-        dim=len(value),
+        kernels.value_kernel,
+        dim=value.shape,
         inputs=[
             stack.distance,
             stack.sizes,
-            camera_rows(of_view),
-            camera_rows(of_judge),
+            np.stack([parameters.rows for parameters in of_view]),
+            np.stack([parameters.rows for parameters in of_judge]),
+            np.zeros((pairs, views), np.float32) if shift is None else shift.astype(np.float32),
             grazing.view,
             grazing.uv,
             grazing.z,

@@ -63,7 +63,7 @@ def search_kernel(
     # In:
     distance: wp.array3d(dtype=wp.float32),  # [V, H, W] half picture widths
     sizes: wp.array(dtype=wp.vec2i),  # [V] (width, height)
-    rows: wp.array2d(dtype=wp.float32),  # [V, 16], see `consistency.camera_rows`
+    rows: wp.array2d(dtype=wp.float32),  # [V, 16], see `CameraParameters.rows`
     owner: wp.array(dtype=wp.int32),  # [N] whose contour point
     contour: wp.array(dtype=wp.vec2),  # [N] (u, v)
     radius: float,
@@ -79,17 +79,18 @@ def search_kernel(
     view = owner[i]
     u = contour[i][0]
     v = contour[i][1]
-    centre = rows[view, 11]
     spacing = 2.0 * radius / float(steps - 1)
-    start = centre - radius
+    start = rows[view, 11] - radius
     count = wp.int32(steps)
     best_z = wp.float32(0.0)
     best_judge = wp.int32(-1)
     best = wp.float32(-1.0e9)
     for _level in range(refinements + 1):
+        # The ray is straight: one point and one step along it.
+        here = unproject(rows, view, u, v, start)
+        along = unproject(rows, view, u, v, start + spacing) - here
         for s in range(count):
-            z = start + float(s) * spacing
-            p = unproject(rows, view, u, v, z)
+            p = here + float(s) * along
             least = wp.float32(1.0e9)
             judge = wp.int32(-1)
             for other in range(rows.shape[0]):
@@ -102,7 +103,7 @@ def search_kernel(
                         break  # whatever the rest say
             if least > best:
                 best = least
-                best_z = z
+                best_z = start + float(s) * spacing
                 best_judge = judge
         start = best_z - spacing
         spacing = spacing / 4.0
@@ -117,15 +118,17 @@ def value_kernel(
     # In:
     distance: wp.array3d(dtype=wp.float32),  # [V, H, W]
     sizes: wp.array(dtype=wp.vec2i),  # [V]
-    view_rows: wp.array2d(dtype=wp.float32),  # [V, 16] cameras that the contour rays follow
-    judge_rows: wp.array2d(dtype=wp.float32),  # [V, 16] cameras that the judges follow
+    view_rows: wp.array3d(dtype=wp.float32),  # [K, V, 16] cameras that the contour rays follow
+    judge_rows: wp.array3d(dtype=wp.float32),  # [K, V, 16] cameras that the judges follow
+    shift: wp.array2d(dtype=wp.float32),  # [K, V] added to z
     owner: wp.array(dtype=wp.int32),  # [N]
     contour: wp.array(dtype=wp.vec2),  # [N]
     z: wp.array(dtype=wp.float32),  # [N]
     judge: wp.array(dtype=wp.int32),  # [N]
     # Out:
-    value_out: wp.array(dtype=wp.float32),  # [N]
+    value_out: wp.array2d(dtype=wp.float32),  # [K, N]
 ):
-    i = wp.tid()
-    p = unproject(view_rows, owner[i], contour[i][0], contour[i][1], z[i])
-    value_out[i] = distance_at(distance, sizes, judge_rows, judge[i], p)
+    k, i = wp.tid()
+    view = owner[i]
+    p = unproject(view_rows[k], view, contour[i][0], contour[i][1], z[i] + shift[k, view])
+    value_out[k, i] = distance_at(distance, sizes, judge_rows[k], judge[i], p)

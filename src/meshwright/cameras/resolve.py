@@ -95,13 +95,6 @@ def _mirror_pictures(items: Sequence[Array], names: Sequence[str], name: str | N
     return [p[:, ::-1] if view == name else p for view, p in zip(names, items, strict=True)]
 
 
-def _starts(
-    rig: Rig, sizes: Sequence[tuple[int, int]], names: Sequence[str], outlines: Sequence[Silhouette]
-) -> list[CameraParameters]:
-    plain = CameraParameters.from_cameras(rig_cameras(rig, sizes, names))
-    return [plain, scale_from_extents(plain, outlines)]
-
-
 def resolve(
     silhouettes: Sequence[Silhouette],
     pictures: Sequence[Array],
@@ -127,12 +120,15 @@ def resolve(
         monitor.check()
         outlines = coarse[candidate[1]]
         looks = []
-        for start in _starts(candidate[0], sizes, names, outlines):
+        plain = as_they_stand[candidate[0].name]
+        for start in (plain, scale_from_extents(plain, outlines)):
             grazing = grazing_points(start, outlines, steps=40, refinements=1)
             looks.append((float(disagreement(grazing, len(outlines)).mean()), start))
         return min(looks, key=lambda look: look[0])
 
-    candidates = [(rig, mirrored) for rig in different_rigs(names, rigs) for mirrored in (None, *names)]
+    different = different_rigs(names, rigs)
+    as_they_stand = {rig.name: CameraParameters.from_cameras(rig_cameras(rig, sizes, names)) for rig in different}
+    candidates = [(rig, mirrored) for rig in different for mirrored in (None, *names)]
     looks = map_threads(first_look, candidates)
     order = sorted(range(len(candidates)), key=lambda i: (looks[i][0], candidates[i][1] is not None))[:_FITTED]
 
@@ -158,12 +154,12 @@ def _decide(
     if len(tied) > 1:
         # Colours are compared on the hulls, so leftovers of the quick fit would decide: converge first.
         tied = map_threads(lambda h: _converged(h, outlines[h.mirrored]), tied)
-    colours = [
-        colour_disagreement(
+    colours = map_threads(
+        lambda h: colour_disagreement(
             h.calibration.parameters, outlines[h.mirrored], _mirror_pictures(pictures, names, h.mirrored)
-        )
-        for h in tied
-    ]
+        ),
+        tied,
+    )
     closed = len({VIEW_NAMES.index(name) // 2 for name in names}) == 3
     verdict = _COLOUR_VERDICT if closed else _COLOUR_VERDICT_OPEN
     champion = 0

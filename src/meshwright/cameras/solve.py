@@ -69,6 +69,9 @@ class CameraSolution:
     warnings: tuple[str, ...]
 
 
+_BEGIN_POINTS = 120
+
+
 def solve_cameras(views: ViewSet, config: CameraConfig, monitor: Monitor) -> CameraSolution:
     """Find where each view was taken from.
 
@@ -175,13 +178,15 @@ def _calibrate_in_steps(
     if before.mean() < _EXPLAINED / 8:
         # The rig as it stands explains the views: any correction would only follow noise.
         return Calibration(parameters=untouched, disagreement=float(before.mean()), per_view=before), "rig"
-    firm = calibrate(start, outlines, CalibrationConfig(iterations=40), monitor)
+    # Where the fits on whole outlines begin is found on a few of their points.
+    thin = [outline.thinned(_BEGIN_POINTS) for outline in outlines]
+    firm = calibrate(start, thin, CalibrationConfig(iterations=40), monitor)
     loose = CalibrationConfig(iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_LOOSE)
     best, model = calibrate(firm.parameters, outlines, loose, monitor), "scale and offset"
     if best.disagreement >= _EXPLAINED:
         rig = _rig_of_depth(untouched, views, config, monitor)
         if rig is not None:
-            firm = calibrate(rig, outlines, CalibrationConfig(iterations=40), monitor)
+            firm = calibrate(rig, thin, CalibrationConfig(iterations=40), monitor)
             found = calibrate(firm.parameters, outlines, loose, monitor)
             if found.disagreement < best.disagreement:
                 return found, "rig of the depth renders, scale and offset"
@@ -211,7 +216,9 @@ def _rig_of_depth(
     outlines = map_threads(lambda m: outline_of(m.astype(np.float32), points=config.contour_points), masks)
     held = CalibrationConfig(iterations=20)
     starts = [replace(start, log_focal=float(np.log(focal))) for focal in _FOCAL_STARTS]
-    first = min((calibrate(s, outlines, held, monitor) for s in starts), key=lambda found: found.disagreement)
+    thin = [outline.thinned(_BEGIN_POINTS) for outline in outlines]
+    tried = map_threads(lambda s: calibrate(s, thin, held, monitor), starts)
+    first = min(tried, key=lambda found: found.disagreement)
     free = CalibrationConfig(
         iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_FREE, perspective=True
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,10 +90,12 @@ def export_result(
     if textured.material is not None:
         light = rgbe_decode(rgbe_encode(textured.material.light))
         textured = replace(textured, material=replace(textured.material, light=light))
-    png = encode_png(textured.base_color_srgb)
-    obj, mtl, texture = write_obj(textured, folder / f"{name}.obj", png=png)
-    ply = write_ply(textured, folder / f"{name}.ply")
-    glb = write_glb(textured, folder / f"{name}.glb", png=png)
+    with ThreadPoolExecutor(1) as beside:
+        written = beside.submit(write_ply, textured, folder / f"{name}.ply")
+        png = encode_png(textured.base_color_srgb)
+        obj, mtl, texture = write_obj(textured, folder / f"{name}.obj", png=png)
+        glb = write_glb(textured, folder / f"{name}.glb", png=png)
+        ply = written.result()
     cameras_json = folder / "cameras.json"
     write_cameras(cameras_json, cameras, file_paths)
     return ExportedFiles(

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from meshwright._warp import wp
+from meshwright._warp import load_kernels, wp
 from meshwright.device import check_stop, map_threads
 from meshwright.errors import InputError, OptionError
+from meshwright.geometry import kernels
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.extent import extent_slack, outline_extent
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
@@ -182,6 +183,7 @@ def rounded(hull: Volume) -> Volume:
 
 def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str) -> Volume:
     """The hull without what depth says is empty."""
+    load_kernels(kernels.__name__, device)
     surface = wp.array(depth.surface, dtype=wp.vec4, device=device)
     trust = wp.array(depth.trust, dtype=wp.float32, device=device)
     band = wp.array(depth.band, dtype=wp.float32, device=device)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshwright._warp import wp
-from meshwright.device import check_stop, cpu_threads, map_threads
+from meshwright._warp import load_kernels, wp
+from meshwright.device import check_stop, cpu_threads, map_threads, turn
+from meshwright.geometry import kernels
 from meshwright.geometry.kernels import hull_kernel, march_kernel, seek_kernel
 from meshwright.geometry.working import WorkingViews, axes_meet, camera_rows
 from meshwright.types import Array, Camera
@@ -68,6 +69,7 @@ def hull_volume(views: WorkingViews, low: Array, high: Array, cell: float, devic
     shape = np.maximum(np.ceil((high - low) / cell).astype(int) + 1, 4)
     middle = (low + high) / 2
     origin = middle - (shape - 1) / 2 * cell
+    load_kernels(kernels.__name__, device)
     outline = wp.array(views.outline, dtype=wp.float32, device=device)
     rows = wp.array(views.rows, dtype=wp.float32, device=device)
     field = wp.empty(tuple(int(n) for n in shape), dtype=wp.float32, device=device)
@@ -111,6 +113,12 @@ _MARCH_LINES = 64
 
 def march(volume: Volume, camera: Camera, device: str) -> March:
     """Send a ray through every pixel of `camera` and note where it meets the volume."""
+    load_kernels(kernels.__name__, device)
+    with turn(device):
+        return _march(volume, camera, device)
+
+
+def _march(volume: Volume, camera: Camera, device: str) -> March:
     field = wp.array(volume.field, dtype=wp.float32, device=device)
     rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
     shape = (camera.height, camera.width)
@@ -155,6 +163,12 @@ def seek(volume: Volume, camera: Camera, pixels: Array, device: str) -> Array:
         Where each ray enters, or else comes nearest to the inside, and the field there (0 or more only
         where it enters), float32 [K, 4].
     """
+    load_kernels(kernels.__name__, device)
+    with turn(device):
+        return _seek(volume, camera, pixels, device)
+
+
+def _seek(volume: Volume, camera: Camera, pixels: Array, device: str) -> Array:
     field = wp.array(volume.field, dtype=wp.float32, device=device)
     rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
     places = wp.array(pixels.astype(np.int32), dtype=wp.vec2i, device=device)

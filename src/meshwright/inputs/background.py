@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from meshwright.inputs.strips import strips
 from meshwright.types import Array
@@ -56,6 +55,13 @@ def _halve(image: Array) -> Array:
 def _double(image: Array) -> Array:
     """Twice the size, linearly, aligned on pixel areas."""
     for axis in (0, 1):
-        image = np.repeat(image, 2, axis)
-        image = ndimage.convolve1d(image, np.array([0.25, 0.5, 0.25], np.float32), axis, mode="nearest")
+        lines = np.moveaxis(image, axis, 0)
+        near, far = np.float32(0.75) * lines, np.float32(0.25) * lines
+        shape = list(image.shape)
+        shape[axis] *= 2
+        image = np.empty(shape, np.float32)
+        doubled = np.moveaxis(image, axis, 0)
+        np.add(near[1:], far[:-1], out=doubled[2::2])
+        np.add(near[:-1], far[1:], out=doubled[1:-1:2])
+        doubled[0], doubled[-1] = lines[0], lines[-1]
     return image

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from meshwright.inputs.frame import bounding_box
 from meshwright.types import Array
 
 __all__ = ["Hint", "place_hint"]
@@ -25,7 +26,8 @@ _STEP = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Hint:
-    """The placed silhouette: signed distance in pixels (positive inside), float32 [h, w]; what it may be wrong by."""
+    """The placed silhouette: signed distance in pixels (positive inside, exact to beyond `tolerance`),
+    float32 [h, w]; what it may be wrong by."""
 
     distance: Array
     tolerance: float
@@ -66,8 +68,14 @@ def place_hint(silhouette: Array, rough: Array) -> Hint | None:
     placed = ndimage.affine_transform(silhouette.astype(np.float32), [1 / scale] * 2, offset, order=1) > 0.5
     if not placed.any() or placed.all():
         return None
-    distance = ndimage.distance_transform_edt(placed) - ndimage.distance_transform_edt(~placed)
-    return Hint(distance=distance.astype(np.float32), tolerance=_TOLERANCE * max(silhouette.shape))
+    # Nobody asks how far off it is what lies further out than the tolerance.
+    tolerance = _TOLERANCE * max(silhouette.shape)
+    margin = int(tolerance) + 2
+    distance = np.full(placed.shape, -float(margin), np.float32)
+    box = bounding_box(placed, margin)
+    part = placed[box]
+    distance[box] = ndimage.distance_transform_edt(part) - ndimage.distance_transform_edt(~part)
+    return Hint(distance=distance, tolerance=tolerance)
 
 
 def _reduce(region: Array) -> Array:

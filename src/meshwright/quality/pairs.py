@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from meshwright.device import map_threads
 from meshwright.export import write_atomic
 from meshwright.quality.record import QualityReport
 from meshwright.quality.report import heat
@@ -32,12 +33,17 @@ def write_comparisons(report: QualityReport, folder: Path) -> tuple[Path, ...]:
         OutputError: A file cannot be written.
     """
     worst = sorted(range(len(report.views)), key=lambda index: report.views[index].psnr)[:MOST_VIEWS]
-    written = []
-    for index in sorted(worst):
+
+    def write(job: tuple[int, str]) -> Path:
+        index, kind = job
         view = report.views[index]
-        for kind, picture in (("input", view.reference), ("render", view.render), ("error", heat(view.error))):
-            written.append(write_atomic(folder / f"{kind}_{index:02d}.webp", _webp(picture)))
-    return tuple(written)
+        picture = {"input": view.reference, "render": view.render}.get(kind)
+        return write_atomic(
+            folder / f"{kind}_{index:02d}.webp", _webp(heat(view.error) if picture is None else picture)
+        )
+
+    kinds = ("input", "render", "error")
+    return tuple(map_threads(write, [(index, kind) for index in sorted(worst) for kind in kinds]))
 
 
 def _webp(picture: Array) -> bytes:

@@ -83,10 +83,19 @@ def write_previews(
             picture = render(mesh, camera, device=device)
         return np.rint(picture.over(1.0) * 255).astype(np.uint8)
 
-    paths = map_threads(lambda job: write_png(folder / job[0], paint(*job)), jobs, device=device)
-    walk = turntable_cameras(mesh.mesh, count=FRAMES, size=min(size, FRAME_SIZE))
-    frames = map_threads(lambda camera: paint("animation", camera), walk, device=device)
-    monitor.check()
+    animation = folder / "turntable.webp"
+
+    def animate() -> Path:
+        walk = turntable_cameras(mesh.mesh, count=FRAMES, size=min(size, FRAME_SIZE))
+        frames = map_threads(lambda camera: paint("animation", camera), walk, device=device)
+        monitor.check()
+        return write_animation(animation, frames, SECONDS)
+
+    def write(job: tuple[str, Camera] | None) -> Path:
+        return animate() if job is None else write_png(folder / job[0], paint(*job))
+
+    # The animation first: it takes longest.
+    paths = map_threads(write, [None, *jobs], device=device)[1:]
     count = len(shown)
     textured, wireframe, normals = (tuple(paths[i * count : (i + 1) * count]) for i in range(3))
     return PreviewFiles(
@@ -94,7 +103,7 @@ def write_previews(
         wireframe=wireframe,
         normals=normals,
         turntable=tuple(paths[3 * count :]),
-        animation=write_animation(folder / "turntable.webp", frames, SECONDS),
+        animation=animation,
     )
 
 

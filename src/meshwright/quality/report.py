@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from meshwright.device import map_threads
 from meshwright.export import write_atomic
 from meshwright.quality.camera_figure import camera_figure
 from meshwright.quality.comparison import Comparison
@@ -107,10 +108,10 @@ def write_report_html(
         status=report.status.value,
         verdict=verdict,
         explanation=explanation,
-        rows=[_row(view, longest) for view in shown],
+        rows=map_threads(lambda view: _row(view, longest), shown),
         figure=camera_figure(report.cameras, report.outline),
         cameras=[_camera(camera, report.outline) for camera in report.cameras[: 2 * MOST_VIEWS]],
-        turntable=[_shrunk(file) for file in previews.turntable] if previews is not None else [],
+        turntable=map_threads(_shrunk, previews.turntable) if previews is not None else [],
         timings=[
             (STAGES.get(name, name), seconds, 100 * seconds / max(total, 1e-9))
             for name, seconds in report.timings.items()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from meshwright.colour import from_srgb8
+from meshwright.device import turn
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.light import EnvironmentLight, LightMaps, bent_normals, shade_pbr
 from meshwright.rendering.ops.texture import texture
@@ -99,10 +100,11 @@ def render_points(
     count = np.bincount(pixel, minlength=camera.width * camera.height).astype(np.float32)
     total = np.zeros((camera.width * camera.height, 3), np.float32)
     if len(covered):
-        points = surface_points(
-            textured, camera, seen.face_id.ravel()[covered], seen.bary.reshape(-1, 3)[covered], device
-        )
-        found = colour(points).cpu().numpy()
+        with turn(device):
+            points = surface_points(
+                textured, camera, seen.face_id.ravel()[covered], seen.bary.reshape(-1, 3)[covered], device
+            )
+            found = colour(points).cpu().numpy()
         for channel in range(3):
             total[:, channel] = np.bincount(pixel, found[:, channel], len(total))
     rgb = total / np.maximum(count, 1)[:, None]
@@ -154,5 +156,5 @@ def light_maps(panorama: Array, device: str = "cpu") -> LightMaps:
 def _maps(data: bytes, shape: tuple[int, ...], device: str) -> LightMaps:
     panorama = np.frombuffer(data, np.float32).reshape(shape)
     size = next((size for size in SIZES if 4 * size >= shape[0]), SIZES[-1])
-    with torch.no_grad():
+    with torch.no_grad(), turn(device):
         return EnvironmentLight.from_latlong(panorama, size, device=device).maps()

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from meshwright._warp import wp
+from meshwright._warp import load_kernels, wp
 from meshwright.colour import decode_table, from_srgb8, linear_to_srgb, srgb_to_linear
+from meshwright.device import turn
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering import shade_kernel
-from meshwright.rendering.rasterize import load_kernels, rasterize_on_device
+from meshwright.rendering.rasterize import rasterize_on_device
 from meshwright.types import Array, Camera, ColouredMesh, Mesh, TexturedMesh
 
 __all__ = [
@@ -164,12 +165,13 @@ def _render(mesh: Mesh, camera: Camera, supersample: int, device: str, shade: Sh
     if not 1 <= supersample <= MAX_SUPERSAMPLE:
         raise OptionError(f"supersample={supersample} is out of range.", hint=f"Use 1 to {MAX_SUPERSAMPLE}.")
     fine = camera.resized(camera.width * supersample, camera.height * supersample)
-    face_id, bary, _ = rasterize_on_device(mesh, fine, device=device)
     load_kernels(shade_kernel.__name__, device)
-    rgb = wp.empty((camera.height, camera.width), dtype=wp.vec3, device=device)
-    alpha = wp.empty((camera.height, camera.width), dtype=wp.float32, device=device)
-    shade(face_id, bary, rgb, alpha)
-    return Picture(rgb=rgb.numpy(), alpha=alpha.numpy())
+    with turn(device):
+        face_id, bary, _ = rasterize_on_device(mesh, fine, device=device)
+        rgb = wp.empty((camera.height, camera.width), dtype=wp.vec3, device=device)
+        alpha = wp.empty((camera.height, camera.width), dtype=wp.float32, device=device)
+        shade(face_id, bary, rgb, alpha)
+        return Picture(rgb=rgb.numpy(), alpha=alpha.numpy())
 
 
 def _check_corners(values: Array, faces: Array, mesh: Mesh, name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from meshwright._warp import wp
+from meshwright.device import turn
 from meshwright.errors import OptionError
 from meshwright.synth.trace_kernel import BLOCK, Pinhole, cone_kernel, trace_kernel
 from meshwright.types import Array, Camera
@@ -63,15 +64,16 @@ def render(scene: Scene, camera: Camera, *, samples: int = 3) -> SynthPicture:
     near, far = max(middle - reach, 1e-3) * unit, (middle + reach) * unit
 
     blocks = (-(-height // BLOCK), -(-width // BLOCK))
-    start = wp.empty(blocks, dtype=wp.float32, device=device)
-    wp.launch(cone_kernel, blocks, [scene.solids, pinhole, near, far, start], device=device)
-    rgb = wp.empty((height, width), dtype=wp.vec3, device=device)
-    alpha = wp.empty((height, width), dtype=wp.float32, device=device)
-    depth = wp.empty((height, width), dtype=wp.float32, device=device)
-    wp.launch(
-        trace_kernel,
-        (height, width),
-        [scene.solids, scene.paints, scene.decals, scene.pixels, pinhole, start, far, samples, rgb, alpha, depth],
-        device=device,
-    )
-    return SynthPicture(rgb=rgb.numpy(), alpha=alpha.numpy(), depth=np.ascontiguousarray(depth.numpy()))
+    with turn(device):
+        start = wp.empty(blocks, dtype=wp.float32, device=device)
+        wp.launch(cone_kernel, blocks, [scene.solids, pinhole, near, far, start], device=device)
+        rgb = wp.empty((height, width), dtype=wp.vec3, device=device)
+        alpha = wp.empty((height, width), dtype=wp.float32, device=device)
+        depth = wp.empty((height, width), dtype=wp.float32, device=device)
+        wp.launch(
+            trace_kernel,
+            (height, width),
+            [scene.solids, scene.paints, scene.decals, scene.pixels, pinhole, start, far, samples, rgb, alpha, depth],
+            device=device,
+        )
+        return SynthPicture(rgb=rgb.numpy(), alpha=alpha.numpy(), depth=np.ascontiguousarray(depth.numpy()))

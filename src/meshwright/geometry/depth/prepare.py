@@ -308,46 +308,67 @@ def _snapped(meaning: DepthMeaning) -> DepthMeaning:
 
 
 def _normals(z: Array, valid: Array, camera: Camera) -> tuple[Array, Array]:
-    """Unit normals in camera axes float32 [H, W, 3] from a depth image, and trust [H, W].
+    """Unit normals in camera axes float32 [H, W, 3] from a depth image, and trust [H, W]; both 0 away from the object.
 
     One-sided differences on the side where depth changes less keep normals right beside edges.
     """
-    shape = z.shape
+    normal, sure = np.zeros((*z.shape, 3), np.float32), np.zeros(z.shape, np.float32)
+    if not valid.any():
+        return normal, sure
+    box = tuple(
+        slice(max(0, int(held[0]) - 2), int(held[-1]) + 3)
+        for held in (np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0)))
+    )
+    x = ((np.arange(z.shape[1]) + 0.5 - camera.cx) / camera.fl_x).astype(np.float32)[box[1]]
+    y = ((camera.cy - np.arange(z.shape[0]) - 0.5) / camera.fl_y).astype(np.float32)[box[0], None]
+    normal[box], sure[box] = _normals_in_box(z[box], valid[box], x, y, camera)
+    return normal, sure
 
+
+def _normals_in_box(z: Array, valid: Array, x: Array, y: Array, camera: Camera) -> tuple[Array, Array]:
     def difference(axis: int) -> Array:
         ahead = np.roll(z, -1, axis) - z
-        behind = z - np.roll(z, 1, axis)
+        behind = np.roll(ahead, 1, axis)
         ahead_ok = np.roll(valid, -1, axis) & valid
         behind_ok = np.roll(valid, 1, axis) & valid
-        calm = np.where(np.abs(ahead) < 3 * np.abs(behind), ahead, behind)
-        calm = np.where(
-            (np.abs(ahead) < 3 * np.abs(behind)) & (np.abs(behind) < 3 * np.abs(ahead)), (ahead + behind) / 2, calm
-        )
+        steep_ahead, steep_behind = np.abs(ahead), np.abs(behind)
+        calm = np.where(steep_ahead < 3 * steep_behind, ahead, behind)
+        both = (steep_ahead < 3 * steep_behind) & (steep_behind < 3 * steep_ahead)
+        calm = np.where(both, (ahead + behind) / 2, calm)
         return np.where(ahead_ok & behind_ok, calm, np.where(ahead_ok, ahead, np.where(behind_ok, behind, 0.0)))
 
     dx, dy = difference(1), difference(0)
-    x = (np.arange(shape[1]) + 0.5 - camera.cx) / camera.fl_x
-    y = -(np.arange(shape[0]) + 0.5 - camera.cy) / camera.fl_y
-    # Surface point P = (x z, y z, -z); its derivatives along columns and rows span the tangent plane.
-    xx, yy = np.broadcast_to(x, shape), np.broadcast_to(y[:, None], shape)
-    along_x = np.stack([z / camera.fl_x + xx * dx, yy * dx, -dx], -1)
-    along_y = np.stack([xx * dy, -z / camera.fl_y + yy * dy, -dy], -1)
-    normal = np.cross(along_y, along_x)
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-20)
-    smooth = np.stack([ndimage.uniform_filter(normal[..., k] * valid, 3) for k in range(3)], -1)
-    normal = smooth / np.maximum(np.linalg.norm(smooth, axis=-1, keepdims=True), 1e-9)
-    toward = np.stack([-xx, -yy, np.ones(shape)], -1)
-    toward /= np.linalg.norm(toward, axis=-1, keepdims=True)
-    cosine = np.clip((normal * toward).sum(-1), 0.0, 1.0)
+    # Surface point P = (x z, y z, -z); its derivatives along columns and rows span the tangent plane. Of their cross
+    # product all that has two differences in it cancels, but for what points along z.
+    width, height = z / np.float32(camera.fl_x), z / np.float32(camera.fl_y)
+    parts = (height * dx, -width * dy, width * height + x * dx * height - y * dy * width)
+    smooth = tuple(ndimage.uniform_filter(part * valid, 3) for part in _unit(parts))
+    normal = np.stack(_unit(smooth, 1e-9), -1)
+    toward = np.sqrt(x * x + y * y + 1)
+    cosine = np.clip((normal[..., 2] - x * normal[..., 0] - y * normal[..., 1]) / toward, 0.0, 1.0)
     # Two pixels from an edge depth is as good as anywhere; on it, it may be a mixture.
-    pixel = z / camera.fl_x
-    limit = 6 * pixel / np.maximum(cosine, 0.15)
-    jump = np.zeros(shape, bool)
+    limit = 6 * width / np.maximum(cosine, 0.15)
+    jump = np.zeros(z.shape, bool)
     for axis in (0, 1):
         step = np.abs(np.diff(z, axis=axis))
         edge = step > np.minimum(limit[1:] if axis == 0 else limit[:, 1:], limit[:-1] if axis == 0 else limit[:, :-1])
         jump |= np.pad(edge, [(0, 1), (0, 0)] if axis == 0 else [(0, 0), (0, 1)])
         jump |= np.pad(edge, [(1, 0), (0, 0)] if axis == 0 else [(0, 0), (1, 0)])
-    inner = np.clip(ndimage.distance_transform_edt(valid & ~jump) / 2.0, 0.0, 1.0)
-    sure = np.where(valid, np.clip(cosine / 0.35, 0.05, 1.0) * np.maximum(inner, 0.1), 0.0)
-    return normal.astype(np.float32), sure.astype(np.float32)
+    sure = np.clip(cosine / 0.35, 0.05, 1.0) * np.maximum(_inner(valid & ~jump), 0.1)
+    return normal, np.where(valid, sure, 0.0)
+
+
+def _unit(parts: tuple[Array, ...], least: float = 1e-20) -> tuple[Array, ...]:
+    """Vectors of length one, or 0 where they are shorter than `least`, by components."""
+    x, y, z = parts
+    length = np.maximum(np.sqrt(x * x + y * y + z * z), np.float32(least))
+    return x / length, y / length, z / length
+
+
+def _inner(region: Array) -> Array:
+    """Half the distance to the nearest pixel outside of the region, at most 1, float32 [H, W]."""
+    held = np.pad(region, 1, constant_values=True)
+    sides = held[:-2, 1:-1] & held[2:, 1:-1] & held[1:-1, :-2] & held[1:-1, 2:]
+    corners = held[:-2, :-2] & held[:-2, 2:] & held[2:, :-2] & held[2:, 2:]
+    near = np.where(sides, np.where(corners, 1.0, np.sqrt(0.5)), 0.5)
+    return np.where(region, near, 0.0).astype(np.float32)

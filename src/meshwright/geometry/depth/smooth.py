@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshwright._warp import wp
+from meshwright._warp import load_kernels, wp
+from meshwright.device import turn
+from meshwright.geometry.depth import kernels
 from meshwright.geometry.depth.kernels import relax_kernel, spread_kernel
 from meshwright.types import Array
 
@@ -33,6 +35,12 @@ def dequantise(values: Array, valid: Array, step: float, *, device: str = "cpu")
         device: Warp device.
     """
     code = np.where(valid, values, 0.0).astype(np.float32)
+    load_kernels(kernels.__name__, device)
+    with turn(device):
+        return _relaxed(code, step, device)
+
+
+def _relaxed(code: Array, step: float, device: str) -> Array:
     codes = wp.array(code, dtype=wp.float32, device=device)
     now, then = wp.clone(codes), wp.empty_like(codes)
     for reach, rounds in _PLAN:

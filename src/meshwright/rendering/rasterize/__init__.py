@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from meshwright._warp import wp
-from meshwright.device import map_threads
+from meshwright._warp import load_kernels, wp
+from meshwright.device import map_threads, turn
 from meshwright.errors import ShapeError
 from meshwright.rendering.projection import to_clip
 from meshwright.rendering.rasterize import kernel
@@ -28,8 +27,6 @@ __all__ = [
 
 DEFAULT_NEAR = 1e-3
 """What lies nearer to the camera than this, along the optical axis, is not drawn. World units."""
-
-_loading = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +59,6 @@ class Fragments:
         return image
 
 
-def load_kernels(module: str, device: str) -> None:
-    """Compile and load one module's kernels before threads use them: Warp's loader is not meant to be entered twice."""
-    with _loading:
-        wp.load_module(module, device=device)
-
-
 def rasterize_mesh(mesh: Mesh, camera: Camera, *, device: str = "cpu", near: float = DEFAULT_NEAR) -> Fragments:
     """The nearest triangle through every pixel centre.
 
@@ -83,12 +74,13 @@ def rasterize_mesh(mesh: Mesh, camera: Camera, *, device: str = "cpu", near: flo
     Raises:
         ShapeError: A face names a vertex that does not exist, or a vertex is not finite.
     """
-    face_id, bary, depth = rasterize_on_device(mesh, camera, device=device, near=near)
-    return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
+    with turn(device):
+        face_id, bary, depth = rasterize_on_device(mesh, camera, device=device, near=near)
+        return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
 
 
 def rasterize_views(mesh: Mesh, cameras: Sequence[Camera], *, device: str = "cpu") -> list[Fragments]:
-    """`rasterize_mesh` for several cameras, in threads on the CPU."""
+    """`rasterize_mesh` for several cameras, in threads."""
     load_kernels(kernel.__name__, device)
     return map_threads(lambda camera: rasterize_mesh(mesh, camera, device=device), cameras, device=device)
 
