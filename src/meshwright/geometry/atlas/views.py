@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from meshwright._warp import wp
+from meshwright.device import cpu_threads, map_threads
+from meshwright.geometry.atlas import kernels
 from meshwright.geometry.atlas.charts import connect, face_pairs, label_faces, project
 from meshwright.geometry.atlas.kernels import find_hidden_kernel, raise_height_kernel
 from meshwright.geometry.atlas.packing import bitmap_layout, pack_charts
@@ -14,6 +16,10 @@ __all__ = ["unwrap_views"]
 
 ROUNDS = 12
 """Charts that lie over themselves are split at most so many times; each round takes off one layer."""
+SMALL = 2**16
+"""Fewer cells are not worth starting threads for."""
+MOST_PARTS = 16
+"""Each goes through all faces."""
 
 
 def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, Array]:
@@ -22,6 +28,7 @@ def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, 
     Returns:
         `uv` float32 [U, 2] and `uv_faces` int32 [F, 3], as in `TexturedMesh`.
     """
+    wp.load_module(kernels.__name__, device="cpu")  # before threads use them
     pairs = face_pairs(mesh.faces)
     labels = label_faces(mesh.vertices, mesh.faces, pairs)
     corners, heights = project(mesh.vertices, mesh.faces, labels)
@@ -46,25 +53,43 @@ def split_overlaps(
     area = 0.5 * np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).sum()
     density = texture_size * np.sqrt(0.75 / max(area, 1e-30))
     layer = np.zeros(len(charts), np.int64)
+    active = np.arange(len(charts))
     for _ in range(ROUNDS):
-        local, begin, width, height = bitmap_layout(corners * density, charts, 0.0)
-        size = int(begin[-1]) + int(width[-1]) * int(height[-1])
-        top = wp.full(size, -1e30, dtype=wp.float32, device="cpu")
-        hidden = wp.zeros(len(charts), dtype=wp.uint8, device="cpu")
-        common = [
-            wp.array(local, dtype=wp.vec2, device="cpu"),
-            wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.float32, device="cpu"),
-            *(wp.array(np.ascontiguousarray(x[charts]), dtype=wp.int32, device="cpu") for x in (begin, width, height)),
-        ]
-        wp.launch(raise_height_kernel, len(charts), common, [top], device="cpu")
-        # Neighbours on a slope differ by less than a texel's worth of height.
-        wp.launch(find_hidden_kernel, len(charts), [*common, top, 1.0 / density], [hidden], device="cpu")
-        under = hidden.numpy() > 0
-        if not under.any():
+        under = active[_hidden(corners[active] * density, heights[active], charts[active], 1.0 / density)]
+        if len(under) == 0:
             break
-        layer += under
+        layer[under] += 1
+        # The others stay as they are, with nothing hidden.
+        active = np.flatnonzero(np.isin(charts, charts[under]))
         charts = connect((charts * (ROUNDS + 1) + layer) * 6 + labels, pairs)
     return charts
+
+
+def _hidden(corners: Array, heights: Array, charts: Array, slack: float) -> Array:
+    """Which faces lie under another one of their chart by more than `slack`, bool [F]; corners are in cells."""
+    charts = np.unique(charts, return_inverse=True)[1]
+    local, begin, width, height = bitmap_layout(corners, charts, 0.0)
+    size = int(begin[-1]) + int(width[-1]) * int(height[-1])
+    top = wp.full(size, -1e30, dtype=wp.float32, device="cpu")
+    hidden = wp.zeros(len(charts), dtype=wp.uint8, device="cpu")
+    common = [
+        wp.array(local, dtype=wp.vec2, device="cpu"),
+        wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.float32, device="cpu"),
+        *(wp.array(np.ascontiguousarray(x[charts]), dtype=wp.int32, device="cpu") for x in (begin, width, height)),
+    ]
+    # Each core has rows of its own: nobody else writes to them.
+    parts = min(cpu_threads(), MOST_PARTS) if size >= SMALL else 1
+    ends = [size * part // parts for part in range(parts + 1)]
+
+    def look(part: int) -> None:
+        band = [*common, ends[part], ends[part + 1]]
+        wp.launch(raise_height_kernel, len(charts), band, [top], device="cpu")
+        # Neighbours on a slope differ by less than a texel's worth of height.
+        wp.launch(find_hidden_kernel, len(charts), [*band, top, slack], [hidden], device="cpu")
+
+    map_threads(look, range(parts))
+    found: Array = hidden.numpy() > 0
+    return found
 
 
 def share_corners(placed: Array, faces: Array, charts: Array) -> tuple[Array, Array]:
