@@ -251,7 +251,7 @@ class _Fit:
             say: Hears which step comes; may raise.
             keep: Called between steps, where `state` is all that there is.
         """
-        step = Replay(self._step, self.scene.device, graphs=self.config.graphs)
+        step = Replay(self._step, self.scene.device, graphs=self.config.graphs and not ops.is_nvdiffrast())
         while self.taken < self.level.steps and self.waited < _PATIENCE:
             say(self.taken)
             keep()

@@ -111,7 +111,8 @@ class Fit:
         self.replays: dict[str, Replay] = {}
         # Filtering the light takes long on a CPU, so what it needs for the way back is kept until the light moves. A
         # recorded step has to make it itself.
-        self.made = None if device != "cpu" and config.graphs else self.light.maps()
+        self.recorded = device != "cpu" and config.graphs and not ops.is_nvdiffrast()
+        self.made = None if self.recorded else self.light.maps()
         with torch.no_grad():
             self.maps = _apart(self.made or self.light.maps())
 
@@ -151,7 +152,7 @@ class Fit:
         if name not in self.replays:
             if name == "fine":
                 self.replays.pop("coarse", None)  # and its memory
-            self.replays[name] = Replay(step, self.device, graphs=self.config.graphs, generators=[self.generator])
+            self.replays[name] = Replay(step, self.device, graphs=self.recorded, generators=[self.generator])
         self.replays[name]()
 
     def _step(self, fine: bool) -> None:
