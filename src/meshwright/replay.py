@@ -90,6 +90,8 @@ class Replay:
                         graph.capture_end()
                     raise
                 graph.capture_end()
+        except torch.cuda.OutOfMemoryError:
+            raise  # it says what is wrong
         except RuntimeError as error:
             raise DeviceError(
                 f"A step could not be recorded as a CUDA graph on {self.device}: {error}",

@@ -60,7 +60,7 @@ try:
     replay()
 except DeviceError as error:
     assert "graphs=False" in error.hint
-    print("refused")
+    print("refused", flush=True)
 """
 
 
@@ -125,8 +125,8 @@ def test_a_refinement_is_the_same_with_and_without_graphs(views_at_once: int) ->
     runs = [(DEVICE, config), (DEVICE, replace(config, graphs=False)), ("cpu", config)]
     (graph, moved), (plain, plainly), (host, on_host) = (refined(*run) for run in runs)
     # Sums in another order differ in their last bits, and a descent lets them grow.
-    np.testing.assert_allclose(moved, plainly, atol=5e-4)
-    np.testing.assert_allclose(moved, on_host, atol=5e-4)
+    np.testing.assert_allclose(moved, plainly, atol=1e-3)
+    np.testing.assert_allclose(moved, on_host, atol=2e-3)
     for ours, others, hosts in zip(graph.report["levels"], plain.report["levels"], host.report["levels"], strict=True):  # type: ignore[call-overload]
         assert ours["loss_first"] == pytest.approx(others["loss_first"], rel=1e-3)
         assert ours["loss_best"] == pytest.approx(others["loss_best"], rel=0.05)
