@@ -14,7 +14,7 @@ from meshwright._warp import wp
 
 wp.set_module_options({"enable_backward": False})
 
-__all__ = ["find_hidden_kernel", "mark_touched_kernel", "raise_height_kernel"]
+__all__ = ["find_hidden_kernel", "mark_touched_kernel", "place_kernel", "raise_height_kernel"]
 
 
 @wp.struct
@@ -104,6 +104,8 @@ def raise_height_kernel(
     offset: wp.array[wp.int32],  # [F]
     width: wp.array[wp.int32],  # [F]
     height: wp.array[wp.int32],  # [F]
+    first: wp.int32,  # rows that begin from this cell on
+    stop: wp.int32,  # to this one, which is left out
     # Out:
     top: wp.array[wp.float32],  # greatest height at each cell centre
 ):
@@ -114,10 +116,12 @@ def raise_height_kernel(
     c = corners[f, 2]
     box = reach_of(a, b, c, 0.0, width[f], height[f])
     for y in range(box.low_y, box.high_y + 1):
-        for x in range(box.low_x, box.high_x + 1):
-            level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
-            if level > -UNKNOWN:
-                wp.atomic_max(top, offset[f] + y * width[f] + x, level)
+        row = offset[f] + y * width[f]
+        if row >= first and row < stop:
+            for x in range(box.low_x, box.high_x + 1):
+                level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
+                if level > -UNKNOWN:
+                    wp.atomic_max(top, row + x, level)
 
 
 @wp.kernel
@@ -128,6 +132,8 @@ def find_hidden_kernel(
     offset: wp.array[wp.int32],  # [F]
     width: wp.array[wp.int32],  # [F]
     height: wp.array[wp.int32],  # [F]
+    first: wp.int32,
+    stop: wp.int32,
     top: wp.array[wp.float32],
     slack: float,  # heights that differ by less belong to one surface
     # Out:
@@ -140,8 +146,100 @@ def find_hidden_kernel(
     c = corners[f, 2]
     box = reach_of(a, b, c, 0.0, width[f], height[f])
     for y in range(box.low_y, box.high_y + 1):
-        for x in range(box.low_x, box.high_x + 1):
-            # A cell centre on a shared edge may count for both faces; they then agree about the height.
-            level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
-            if level > -UNKNOWN and level < top[offset[f] + y * width[f] + x] - slack:
-                hidden[f] = wp.uint8(1)
+        row = offset[f] + y * width[f]
+        if row >= first and row < stop:
+            for x in range(box.low_x, box.high_x + 1):
+                # A cell centre on a shared edge may count for both faces; they then agree about the height.
+                level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
+                if level > -UNKNOWN and level < top[row + x] - slack:
+                    hidden[f] = wp.uint8(1)
+
+
+@wp.func
+def word_at(
+    masks: wp.array[wp.uint64], begin: wp.int32, words: wp.int32, row: wp.int32, word: wp.int32, shift: wp.int32
+) -> wp.uint64:
+    """One word of a bitmap's row after moving the row `shift` (0 to 63) cells to the right."""
+    found = wp.uint64(0)
+    if word < words:
+        found = masks[begin + row * words + word] << wp.uint64(shift)
+    if shift > 0 and word > 0:
+        found = found | (masks[begin + row * words + word - 1] >> wp.uint64(64 - shift))
+    return found
+
+
+@wp.func
+def clashes(
+    masks: wp.array[wp.uint64],
+    begin: wp.int32,
+    words: wp.int32,
+    rows: wp.int32,
+    taken: wp.array[wp.uint64],
+    across: wp.int32,
+    x: wp.int32,
+    y: wp.int32,
+) -> wp.bool:
+    """Whether a bitmap whose first cell lies at column x of row y shares a cell with what is taken."""
+    first = x >> 6
+    shift = x & 63
+    last = wp.min(words, across - 1 - first)
+    for row in range(rows):
+        for word in range(last + 1):
+            if (word_at(masks, begin, words, row, word, shift) & taken[(y + row) * across + first + word]) != wp.uint64(
+                0
+            ):
+                return True
+    return False
+
+
+@wp.kernel
+def place_kernel(
+    # In:
+    masks: wp.array[wp.uint64],  # rows of all bitmaps, 64 cells a word, the lowest bit first
+    begin: wp.array2d[wp.int32],  # [C, 2] where a bitmap begins in `masks`, as it is and turned
+    width: wp.array2d[wp.int32],  # [C, 2] columns
+    height: wp.array2d[wp.int32],  # [C, 2] rows
+    order: wp.array[wp.int32],  # [C] which comes when
+    grid: wp.int32,  # cells per side of the square
+    across: wp.int32,  # words per row of the square
+    # Out:
+    taken: wp.array[wp.uint64],  # [grid * across]
+    places: wp.array2d[wp.int32],  # [C, 3] column, row, turned
+    missed: wp.array[wp.int32],  # [1] bitmaps without a place; the first ends it
+):
+    """One thread lays all bitmaps, each to the lowest free place, there to the left; turned if it ends lower so."""
+    for index in range(order.shape[0]):
+        chart = order[index]
+        best_top = grid + 1
+        best_x = wp.int32(-1)
+        best_y = wp.int32(0)
+        best_way = wp.int32(0)
+        for way in range(2):
+            rows = height[chart, way]
+            columns = width[chart, way]
+            words = (columns + 63) >> 6
+            y = wp.int32(0)
+            while y + rows <= grid and y + rows < best_top:
+                x = wp.int32(0)
+                while x + columns <= grid:
+                    if not clashes(masks, begin[chart, way], words, rows, taken, across, x, y):
+                        best_top = y + rows
+                        best_x = x
+                        best_y = y
+                        best_way = way
+                        break
+                    x += 1
+                y += 1
+        if best_x < 0:
+            missed[0] = 1
+            return
+        words = (width[chart, best_way] + 63) >> 6
+        first = best_x >> 6
+        last = wp.min(words, across - 1 - first)
+        for row in range(height[chart, best_way]):
+            for word in range(last + 1):
+                place = (best_y + row) * across + first + word
+                taken[place] = taken[place] | word_at(masks, begin[chart, best_way], words, row, word, best_x & 63)
+        places[chart, 0] = best_x
+        places[chart, 1] = best_y
+        places[chart, 2] = best_way

@@ -2,20 +2,20 @@
 
 Letters: C charts, F faces. The square is a coarse grid of cells; a chart is the set of cells that it touches, padding
 included. The largest chart goes first, each to the lowest free place, so that small ones fill the bays of large ones.
-All free places of a chart come from one correlation of its cells with the taken cells (by FFT).
+Rows of cells are bits of 64-bit words, so that whether a chart fits in a place takes a few operations a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
-from scipy import fft
 
 from meshwright._warp import wp
 from meshwright.device import cpu_threads, map_threads
 from meshwright.errors import OptionError
-from meshwright.geometry.atlas.kernels import mark_touched_kernel
+from meshwright.geometry.atlas.kernels import mark_touched_kernel, place_kernel
 from meshwright.types import Array
 
 __all__ = ["bitmap_layout", "pack_charts"]
@@ -25,6 +25,8 @@ GRID = 256
 SHRINK = 0.97
 """Texel density from one attempt to the next; after `PATIENCE` attempts its cube."""
 PATIENCE = 16
+MOST_AT_ONCE = 8
+"""Sizes tried side by side."""
 LEAST_FILL = 0.02
 """A texture less full than this is lost to padding: better to say so."""
 
@@ -41,9 +43,10 @@ def bitmap_layout(corners: Array, charts: Array, border: float) -> tuple[Array, 
         its rows, int32 [C].
     """
     count = int(charts.max()) + 1
-    order = np.argsort(charts, kind="stable")
-    first = np.searchsorted(charts[order], np.arange(count))
-    low, high = np.minimum.reduceat(corners.min(1)[order], first), np.maximum.reduceat(corners.max(1)[order], first)
+    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
+    for corner in range(3):
+        np.minimum.at(low, charts, corners[:, corner])
+        np.maximum.at(high, charts, corners[:, corner])
     size = np.ceil(high - low + 2 * border).astype(np.int64) + 1
     begin = np.concatenate([[0], np.cumsum(size[:, 0] * size[:, 1])])
     if begin[-1] >= 2**31:
@@ -70,15 +73,12 @@ def pack_charts(corners: Array, charts: Array, texture_size: int, padding: float
     grid = min(GRID, texture_size)
     margin = 0.5 * padding * grid / texture_size
     scale = float(np.sqrt(0.86 / max(area, 1e-30)))
-    attempts = 0
-    while scale**2 * area > LEAST_FILL:
-        # Several sizes at a time, one per core; the largest that fits wins.
-        scales = []
-        for _ in range(min(max(cpu_threads(), 2), 8)):
-            scales.append(scale)
-            scale *= SHRINK if attempts < PATIENCE else SHRINK**3
-            attempts += 1
-        for placed in map_threads(lambda s: place_all(corners * (s * grid), charts, margin, grid), scales):
+    # Several sizes at a time, one per core; the largest that fits wins.
+    at_once = min(max(cpu_threads(), 2), MOST_AT_ONCE)
+    steps = scales_to_try(scale, area)
+    while scales := list(islice(steps, at_once)):
+        tries = map_threads(lambda s: place_all(corners * (s * grid), charts, margin, grid), scales)
+        for placed in tries:
             if placed is not None:
                 uv: Array = np.clip(placed / grid, 0.0, 1.0)
                 return uv
@@ -87,6 +87,17 @@ def pack_charts(corners: Array, charts: Array, texture_size: int, padding: float
         f"{texture_size} texels.",
         hint="Ask for a larger texture or fewer faces.",
     )
+
+
+def scales_to_try(scale: float, area: float) -> Iterator[float]:
+    """Ever smaller ones, from this one on; `area` is that of the charts."""
+    attempts = 0
+    while scale**2 * area > LEAST_FILL:
+        shrink = SHRINK if attempts < PATIENCE else SHRINK**3
+        yield scale
+        yield scale * shrink
+        scale *= shrink**2
+        attempts += 2
 
 
 def place_all(corners: Array, charts: Array, margin: float, grid: int) -> Array | None:
@@ -127,30 +138,30 @@ def place_all(corners: Array, charts: Array, margin: float, grid: int) -> Array 
 
 def place_bitmaps(bitmaps: Sequence[Array], grid: int) -> list[tuple[int, int, bool]] | None:
     """Column, row and whether turned, per bitmap; None if one finds no place. A turn is `np.rot90(bitmap, -1)`."""
-    taken = np.zeros((grid, grid), np.float32)
-    result: list[tuple[int, int, bool]] = [(0, 0, False)] * len(bitmaps)
-    for index in sorted(range(len(bitmaps)), key=lambda i: -int(bitmaps[i].sum())):
-        spectrum = fft.rfft2(taken)
-        best: tuple[int, int, bool] | None = None
-        best_top = grid + 1
-        for turned in (False, True):
-            # Row y of a bitmap is the height y above the chart's floor, so a quarter turn to the left of the chart
-            # is one to the right of the array.
-            bitmap = np.rot90(bitmaps[index], -1) if turned else bitmaps[index]
-            rows, columns = bitmap.shape
-            if rows > grid or columns > grid:
-                continue
-            shape = fft.rfft2(bitmap.astype(np.float32), s=(grid, grid))
-            clash = fft.irfft2(spectrum * np.conj(shape), s=(grid, grid))
-            free = clash[: grid - rows + 1, : grid - columns + 1] < 0.5
-            lowest = np.flatnonzero(free.any(1))
-            if len(lowest) and lowest[0] + rows < best_top:
-                best_top = int(lowest[0]) + rows
-                best = (int(np.argmax(free[lowest[0]])), int(lowest[0]), turned)
-        if best is None:
-            return None
-        column, row, turned = best
-        bitmap = np.rot90(bitmaps[index], -1) if turned else bitmaps[index]
-        taken[row : row + bitmap.shape[0], column : column + bitmap.shape[1]] += bitmap
-        result[index] = best
-    return result
+    # Row y of a bitmap is the height y above the chart's floor, so a quarter turn to the left of the chart is one to
+    # the right of the array.
+    ways = [(bitmap, np.rot90(bitmap, -1)) for bitmap in bitmaps]
+    masks = [[_words(bitmap) for bitmap in pair] for pair in ways]
+    lengths = np.array([[mask.size for mask in pair] for pair in masks])
+    begin = np.concatenate([[0], lengths.ravel().cumsum()[:-1]]).reshape(-1, 2)
+    size = np.array([[bitmap.shape for bitmap in pair] for pair in ways])
+    order = sorted(range(len(bitmaps)), key=lambda i: -int(bitmaps[i].sum()))
+    across = -(-grid // 64)
+    numbers = (begin, size[..., 1], size[..., 0], np.array(order))
+    given = [wp.array(np.concatenate([mask.ravel() for pair in masks for mask in pair]), wp.uint64, device="cpu")]
+    given += [wp.array(np.ascontiguousarray(values, np.int32), wp.int32, device="cpu") for values in numbers]
+    taken = wp.zeros(grid * across, wp.uint64, device="cpu")
+    places = wp.zeros((len(bitmaps), 3), wp.int32, device="cpu")
+    missed = wp.zeros(1, wp.int32, device="cpu")
+    wp.launch(place_kernel, 1, [*given, grid, across], [taken, places, missed], device="cpu")
+    if missed.numpy()[0]:
+        return None
+    return [(column, row, turned > 0) for column, row, turned in places.numpy().tolist()]
+
+
+def _words(bitmap: Array) -> Array:
+    """Rows of cells as rows of 64-bit words, the first cell in the lowest bit."""
+    rows, columns = bitmap.shape
+    whole = np.zeros((rows, -(-columns // 64) * 64), np.uint8)
+    whole[:, :columns] = bitmap
+    return np.packbits(whole, axis=1, bitorder="little").view("<u8").astype(np.uint64)

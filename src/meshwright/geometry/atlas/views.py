@@ -16,8 +16,10 @@ __all__ = ["unwrap_views"]
 
 ROUNDS = 12
 """Charts that lie over themselves are split at most so many times; each round takes off one layer."""
-MOST_THREADS = 16
-"""Beyond so many the largest chart takes longest anyway."""
+SMALL = 2**16
+"""Fewer cells are not worth starting threads for."""
+MOST_PARTS = 16
+"""Each goes through all faces."""
 
 
 def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, Array]:
@@ -26,6 +28,7 @@ def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, 
     Returns:
         `uv` float32 [U, 2] and `uv_faces` int32 [F, 3], as in `TexturedMesh`.
     """
+    wp.load_module(kernels.__name__, device="cpu")  # before threads use them
     pairs = face_pairs(mesh.faces)
     labels = label_faces(mesh.vertices, mesh.faces, pairs)
     corners, heights = project(mesh.vertices, mesh.faces, labels)
@@ -50,63 +53,43 @@ def split_overlaps(
     area = 0.5 * np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0]).sum()
     density = texture_size * np.sqrt(0.75 / max(area, 1e-30))
     layer = np.zeros(len(charts), np.int64)
-    rest = np.arange(len(charts))
+    active = np.arange(len(charts))
     for _ in range(ROUNDS):
-        under = find_hidden(corners[rest] * density, heights[rest], charts[rest], density)
-        if not under.any():
+        under = active[_hidden(corners[active] * density, heights[active], charts[active], 1.0 / density)]
+        if len(under) == 0:
             break
-        layer[rest] += under
-        # A chart of which nothing is hidden is done.
-        split = np.zeros(int(charts.max()) + 1, bool)
-        split[charts[rest[under]]] = True
-        rest = np.flatnonzero(split[charts])
+        layer[under] += 1
+        # The others stay as they are, with nothing hidden.
+        active = np.flatnonzero(np.isin(charts, charts[under]))
         charts = connect((charts * (ROUNDS + 1) + layer) * 6 + labels, pairs)
     return charts
 
 
-def find_hidden(corners: Array, heights: Array, charts: Array, density: float) -> Array:
-    """Which faces lie under others of their chart, bool [F].
-
-    Args:
-        corners: float64 [F, 3, 2], texels; heights: float64 [F, 3], mesh units.
-        charts: Chart of each face [F], any numbers.
-        density: Texels per mesh unit.
-    """
-    _, charts, faces = np.unique(charts, return_inverse=True, return_counts=True)
+def _hidden(corners: Array, heights: Array, charts: Array, slack: float) -> Array:
+    """Which faces lie under another one of their chart by more than `slack`, bool [F]; corners are in cells."""
+    charts = np.unique(charts, return_inverse=True)[1]
     local, begin, width, height = bitmap_layout(corners, charts, 0.0)
     size = int(begin[-1]) + int(width[-1]) * int(height[-1])
-    top, hidden = np.full(size, -1e30, np.float32), np.zeros(len(charts), np.uint8)
-    levels = np.ascontiguousarray(heights, np.float32)
-    share = shares_of(faces)[charts]
+    top = wp.full(size, -1e30, dtype=wp.float32, device="cpu")
+    hidden = wp.zeros(len(charts), dtype=wp.uint8, device="cpu")
+    common = [
+        wp.array(local, dtype=wp.vec2, device="cpu"),
+        wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.float32, device="cpu"),
+        *(wp.array(np.ascontiguousarray(x[charts]), dtype=wp.int32, device="cpu") for x in (begin, width, height)),
+    ]
+    # Each core has rows of its own: nobody else writes to them.
+    parts = min(cpu_threads(), MOST_PARTS) if size >= SMALL else 1
+    ends = [size * part // parts for part in range(parts + 1)]
 
     def look(part: int) -> None:
-        mine = np.flatnonzero(share == part)
-        common = [
-            wp.array(local[mine], dtype=wp.vec2, device="cpu"),
-            wp.array(levels[mine], dtype=wp.float32, device="cpu"),
-            *(wp.array(x[charts[mine]], dtype=wp.int32, device="cpu") for x in (begin, width, height)),
-        ]
-        raised = wp.array(top, dtype=wp.float32, device="cpu", copy=False)
-        found = wp.zeros(len(mine), dtype=wp.uint8, device="cpu")
-        wp.launch(raise_height_kernel, len(mine), common, [raised], device="cpu")
+        band = [*common, ends[part], ends[part + 1]]
+        wp.launch(raise_height_kernel, len(charts), band, [top], device="cpu")
         # Neighbours on a slope differ by less than a texel's worth of height.
-        wp.launch(find_hidden_kernel, len(mine), [*common, raised, 1.0 / density], [found], device="cpu")
-        hidden[mine] = found.numpy()
+        wp.launch(find_hidden_kernel, len(charts), [*band, top, slack], [hidden], device="cpu")
 
-    wp.load_module(kernels.__name__, device="cpu")  # before threads do: its loader is not meant to be entered twice
-    map_threads(look, range(int(share.max()) + 1))
-    result: Array = hidden > 0
-    return result
-
-
-def shares_of(faces: Array) -> Array:
-    """Charts with so many faces [C], dealt out to threads, the largest first, each to the one with least: int64 [C]."""
-    load = np.zeros(max(1, min(cpu_threads(), len(faces), MOST_THREADS)), np.int64)
-    share = np.zeros(len(faces), np.int64)
-    for chart in np.argsort(-faces, kind="stable").tolist():
-        share[chart] = load.argmin()
-        load[share[chart]] += faces[chart]
-    return share
+    map_threads(look, range(parts))
+    found: Array = hidden.numpy() > 0
+    return found
 
 
 def share_corners(placed: Array, faces: Array, charts: Array) -> tuple[Array, Array]:

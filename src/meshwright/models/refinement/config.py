@@ -50,6 +50,8 @@ class RefineConfig:
     views_at_once: int = 8
     """With more views each step looks at so many of them in turn."""
     seed: int = 0
+    graphs: bool = True
+    """On a GPU, steps are recorded once and replayed (see `meshwright.replay`); False starts every kernel anew."""
 
     def __post_init__(self) -> None:
         faults = [

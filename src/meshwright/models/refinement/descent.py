@@ -31,22 +31,23 @@ class UniformAdam:
     def __init__(self, parameter: torch.nn.Parameter, rate: float) -> None:
         self.parameter = parameter
         self.rate = rate
-        self._mean = torch.zeros_like(parameter)
-        self._square = torch.zeros_like(parameter)
-        self._steps = 0
+        self._mean = torch.zeros_like(parameter, requires_grad=False)
+        self._square = torch.zeros_like(parameter, requires_grad=False)
+        # All of it on the device: a step can be recorded (see `meshwright.replay`).
+        self._steps = torch.zeros((), dtype=torch.float64, device=parameter.device)
 
     def state(self) -> dict[str, Any]:
         """What it has learned of the gradients, on the host."""
-        return {"mean": self._mean.cpu().numpy(), "square": self._square.cpu().numpy(), "steps": self._steps}
+        return {"mean": self._mean.cpu().numpy(), "square": self._square.cpu().numpy(), "steps": int(self._steps)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state`."""
         self._mean.copy_(torch.from_numpy(state["mean"]))
         self._square.copy_(torch.from_numpy(state["square"]))
-        self._steps = int(state["steps"])
+        self._steps.fill_(int(state["steps"]))
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
+    def step(self, share: torch.Tensor | float) -> None:
         """Moves by the present gradient; `share` (0..1) of the full rate."""
         gradient = self.parameter.grad
         if gradient is None:
@@ -56,10 +57,19 @@ class UniformAdam:
         self._square.lerp_(gradient.square(), 0.02)
         mean = self._mean / (1 - 0.9**self._steps)
         square = self._square / (1 - 0.98**self._steps)
-        felt = square[square > 0]
-        if len(felt) == 0:
-            return
-        # kthvalue, not quantile, which refuses more than 16 million entries.
-        scale = felt.kthvalue(max(1, int(_QUANTILE * len(felt)))).values.sqrt()
+        scale = _quantile(square).sqrt()
         self.parameter.sub_(share * self.rate * torch.clamp(mean / (scale + 1e-12), -_MOST, _MOST))
         self.parameter.grad = None
+
+
+def _quantile(square: torch.Tensor) -> torch.Tensor:
+    """The high quantile of those of the values (0 or more) that are not 0; of none of them, 0."""
+    if square.device.type == "cpu":
+        felt = square[square > 0]
+        # kthvalue, not quantile, which refuses more than 16 million entries.
+        return felt.kthvalue(max(1, int(_QUANTILE * len(felt)))).values if len(felt) else square.new_zeros(())
+    # How many there are, only the GPU knows.
+    ordered = square.flatten().sort().values
+    felt = (ordered > 0).sum()
+    place = len(ordered) - felt + (_QUANTILE * felt.double()).long().clamp(min=1) - 1
+    return ordered.index_select(0, place.clamp(max=len(ordered) - 1).view(1))[0]

@@ -9,18 +9,21 @@ Source: Sederberg and Parry, "Free-form deformation of solid geometric models", 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import sparse
 
+from meshwright.device import map_threads
 from meshwright.types import Array
 
-__all__ = ["Lattice", "apply", "lattice_around"]
+__all__ = ["FOLD_FREE", "Lattice", "Weights", "apply", "lattice_around", "on_device"]
 
 FOLD_FREE = 0.48
 """Cells by which control points may move without folding space."""
+_AT_ONCE = 2**14
+"""Points whose weights are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +48,24 @@ class Lattice:
     def weights(self, points: Array) -> sparse.csr_matrix:
         """How much each control point moves each of `points` [P, 3]: float32 [P, count], 64 entries a row, sum 1."""
         place = (points.astype(np.float64) - self.origin) / self.cell
-        first = np.floor(place).astype(np.int64)
-        t = place - first
-        basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-        columns, values = [], []
-        for i, j, k in np.ndindex(4, 4, 4):
-            index = first + np.array([i, j, k]) - 1
-            columns.append((index[:, 0] * self.shape[1] + index[:, 1]) * self.shape[2] + index[:, 2])
-            values.append(basis[i, :, 0] * basis[j, :, 1] * basis[k, :, 2])
-        rows = np.tile(np.arange(len(points)), 64)
-        entries = (np.concatenate(values).astype(np.float32), (rows, np.concatenate(columns)))
-        return sparse.csr_matrix(entries, shape=(len(points), self.count))
+        first = np.floor(place)
+        t = (place - first).T
+        basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], -1)
+        x, y, z = (basis / 6).astype(np.float32)
+        values = (x[:, :, None] * y[:, None, :])[..., None] * z[:, None, None, :]
+        strides = np.array([self.shape[1] * self.shape[2], self.shape[2], 1], np.int32)
+        corner = (first.astype(np.int32) - 1) @ strides
+        i, j, k = np.ogrid[:4, :4, :4]
+        around = (i * strides[0] + j * strides[1] + k).astype(np.int32).ravel()
+        columns = (corner[:, None] + around).astype(np.int32)
+        starts = np.arange(len(points) + 1, dtype=np.int32) * 64
+        return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(points), self.count))
+
+    def displaced(self, points: Array, controls: Array) -> Array:
+        """How far `points` [P, 3] move with displacements of the control points [count, 3], float64 [P, 3]."""
+        parts = [points[start : start + _AT_ONCE] for start in range(0, len(points), _AT_ONCE)]
+        moved = map_threads(lambda part: self.weights(part) @ controls, parts)
+        return np.concatenate([np.zeros((0, 3)), *moved])
 
     def bending(self, controls: torch.Tensor) -> torch.Tensor:
         """Sum of squared second differences of control displacements [count, 3], in cells: how uneven they are."""
@@ -71,33 +81,52 @@ def lattice_around(points: Array, cell: float) -> Lattice:
     return Lattice(origin=origin, cell=cell, shape=(int(shape[0]), int(shape[1]), int(shape[2])))
 
 
+class Weights(NamedTuple):
+    """A constant sparse matrix on a device, row by row.
+
+    Attributes:
+        columns: Of the entries, int32 [N].
+        starts: The first entry of each row, int32 [P].
+        values: float32 [N].
+    """
+
+    columns: torch.Tensor
+    starts: torch.Tensor
+    values: torch.Tensor
+
+    def times(self, x: torch.Tensor) -> torch.Tensor:
+        """The product with a dense matrix; no gradients."""
+        # Five times as fast as torch's sparse product on a CPU; on a GPU one kernel, always adding in the same order.
+        bag = torch.nn.functional.embedding_bag
+        return bag(self.columns, x, self.starts, mode="sum", per_sample_weights=self.values)
+
+
 class _Product(torch.autograd.Function):
     """Constant sparse matrix times tensor, on the tensor's device."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: torch.Tensor, transposed: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, matrix: Weights, transposed: Weights, x: torch.Tensor) -> torch.Tensor:
         ctx.transposed = transposed
-        return matrix @ x
+        return matrix.times(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None, torch.Tensor]:
-        return None, None, ctx.transposed @ gradients[0]
+        return None, None, ctx.transposed.times(gradients[0].contiguous())
 
 
-def apply(weights: tuple[torch.Tensor, torch.Tensor], controls: torch.Tensor) -> torch.Tensor:
+def apply(weights: tuple[Weights, Weights], controls: torch.Tensor) -> torch.Tensor:
     """Displacements [P, 3] of the points whose weights (and transposed weights) these are; differentiable."""
     moved = _Product.apply(*weights, controls)  # type: ignore[no-untyped-call]
     assert isinstance(moved, torch.Tensor)
     return moved
 
 
-def on_device(weights: sparse.csr_matrix, device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights, and transposed weights, as sparse tensors for `apply`."""
+def on_device(weights: sparse.csr_matrix, device: str) -> tuple[Weights, Weights]:
+    """Weights, and transposed weights, for `apply`."""
 
-    def tensor(matrix: sparse.csr_matrix) -> torch.Tensor:
-        entries = matrix.tocoo()
-        places = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
-        made = torch.sparse_coo_tensor(places, torch.from_numpy(entries.data), matrix.shape, check_invariants=False)
-        return made.coalesce().to(device)
+    def tensors(matrix: sparse.csr_matrix) -> Weights:
+        kinds = (np.int32, np.int32, np.float32)
+        parts = zip((matrix.indices, matrix.indptr[:-1], matrix.data), kinds, strict=True)
+        return Weights(*(torch.from_numpy(part.astype(kind)).to(device) for part, kind in parts))
 
-    return tensor(weights), tensor(weights.T.tocsr())
+    return tensors(weights), tensors(weights.T.tocsr())

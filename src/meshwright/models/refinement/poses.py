@@ -51,16 +51,28 @@ class PoseCorrections(torch.nn.Module):
         x, y, z = self.turn.unbind(-1)
         nothing = torch.zeros_like(x)
         cross = torch.stack([nothing, -z, y, z, nothing, -x, -y, x, nothing], -1).view(-1, 3, 3)
-        return torch.linalg.matrix_exp(cross) @ self.rotation
+        # Rodrigues' formula; a matrix exponential waits for the GPU. At 0 the root's slope would be infinite.
+        squared = self.turn.square().sum(-1)
+        small = squared < 1e-4
+        half = squared.clamp(min=1e-4).sqrt() / 2
+        along = torch.where(small, 1 - squared / 6 * (1 - squared / 20), torch.sin(2 * half) / (2 * half))
+        across = torch.where(small, 0.5 - squared / 24 * (1 - squared / 30), 0.5 * (torch.sin(half) / half).square())
+        spin = along.view(-1, 1, 1) * cross + across.view(-1, 1, 1) * (cross @ cross)
+        return self.rotation + spin @ self.rotation
 
-    def forward(self, vertices: torch.Tensor) -> torch.Tensor:
-        """World points [V, 3] to OpenGL clip space [N, V, 4]."""
-        local = (vertices - self.pivot) @ self.turned().transpose(1, 2)
-        distance = -self.shift[:, None, 2] * torch.exp(self.log_focal)
-        x, y = local[..., 0] + self.shift[:, None, 0], local[..., 1] + self.shift[:, None, 1]
+    def forward(self, vertices: torch.Tensor, views: torch.Tensor | None = None) -> torch.Tensor:
+        """World points [V, 3] to OpenGL clip space [N, V, 4]; of some views only, if their numbers are given."""
+
+        def of(values: torch.Tensor) -> torch.Tensor:
+            return values if views is None else values.index_select(0, views)
+
+        shift, log_focal = of(self.shift), self.log_focal
+        local = (vertices - self.pivot) @ of(self.turned()).transpose(1, 2)
+        distance = -shift[:, None, 2] * torch.exp(log_focal)
+        x, y = local[..., 0] + shift[:, None, 0], local[..., 1] + shift[:, None, 1]
         w = distance - local[..., 2]
-        zoom = self.zoom * torch.exp(self.log_focal + self.log_scale)[:, None]
-        centre = self.centre + self.offset
+        zoom = of(self.zoom) * torch.exp(log_focal + of(self.log_scale))[:, None]
+        centre = of(self.centre + self.offset)
         near, far = _NEAR * distance, _FAR * distance
         depth = (far + near) / (far - near) * w - 2 * far * near / (far - near)
         return torch.stack(

@@ -24,6 +24,7 @@ from meshwright.models.refinement.lattice import FOLD_FREE, Lattice, apply, latt
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk, targets_of
 from meshwright.rendering import ops
+from meshwright.replay import Replay
 from meshwright.types import Array, Camera, Mesh, Monitor, TexturedMesh, View
 
 __all__ = ["Refinement", "refine"]
@@ -55,7 +56,7 @@ class Refinement:
         """A mesh of the object as it was, moved."""
         vertices = mesh.vertices.astype(np.float64)
         total = sum(
-            (lattice.weights(vertices) @ controls for lattice, controls in self.fields), np.zeros_like(vertices)
+            (lattice.displaced(vertices, controls) for lattice, controls in self.fields), np.zeros_like(vertices)
         )
         return replace(mesh, vertices=(vertices + total).astype(np.float32))
 
@@ -74,12 +75,19 @@ class _Scene:
         self.size = float((room.max(0) - room.min(0)).max())
         self.room = room
         self.poses = PoseCorrections(cameras, (room.max(0) + room.min(0)) / 2, device)
+        self._targets: dict[tuple[int, int], torch.Tensor] = {}
+
+    def targets(self, views: Sequence[View], width: int, height: int) -> torch.Tensor:
+        """`targets_of` the views; levels of one size share them."""
+        if (width, height) not in self._targets:
+            self._targets = {(width, height): targets_of(views, width, height, self.device)}
+        return self._targets[width, height]
 
     def render(
-        self, vertices: torch.Tensor, texture: torch.Tensor, views: torch.Tensor, height: int, width: int
+        self, vertices: torch.Tensor, texture: torch.Tensor, views: torch.Tensor | None, height: int, width: int
     ) -> torch.Tensor:
-        """Colour times cover, and cover: [N, height, width, 4], smooth along outlines."""
-        clip = self.poses(vertices)[views]
+        """Colour times cover, and cover: [N, height, width, 4], smooth along outlines; None means all views."""
+        clip = self.poses(vertices, views)
         seen, _ = ops.rasterize(clip, self.faces, (height, width), derivatives=False)
         place, _ = ops.interpolate(self.uv, seen, self.uv_faces)
         cover = (seen[..., 3:] > 0).float()
@@ -120,6 +128,7 @@ def refine(
         Cancelled: The monitor wants to stop.
     """
     scene = _Scene(textured, cameras, room, device)
+    scene.poses.requires_grad_(free_cameras)
     generator = torch.Generator().manual_seed(config.seed)
     fields: list[tuple[Lattice, Array]] = []
     displaced = torch.zeros_like(scene.rest)
@@ -205,7 +214,7 @@ class _Fit:
         longest = max(max(view.width, view.height) for view in views)
         share = min(1.0, level.pixels / longest)
         self.width, self.height = (max(8, round(side * share)) for side in (views[0].width, views[0].height))
-        self.target = targets_of(views, self.width, self.height, scene.device)
+        self.target = scene.targets(views, self.width, self.height)
         # One texel per pixel compared, or there would be texels that only one of two contradicting views sees.
         side = max(64, round(textured.base_color_srgb.shape[0] * share))
         picture = shrunk(textured.base_color_srgb[::-1].astype(np.float32) / 255, side, side)
@@ -214,10 +223,21 @@ class _Fit:
         self.weights = on_device(lattice.weights(scene.rest.cpu().numpy()), scene.device)
         self.field = UniformAdam(self.controls, level.move * scene.size)
         self.cameras = [UniformAdam(p, level.turn) for p in scene.poses.parameters()] if free_cameras else []
-        self.colours = torch.optim.Adam([self.texture], lr=config.texture_rate, betas=(0.9, 0.98))
+        recordable = scene.device != "cpu"
+        self.colours = torch.optim.Adam(
+            [self.texture], lr=config.texture_rate, betas=(0.9, 0.98), capturable=recordable
+        )
         self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
         self.best, self.best_loss, self.first = self._state(), math.inf, math.nan
         self.waited, self.taken = 0, 0
+        # What changes from step to step, for the steps until the next look; and what each of them found.
+        self.at_once = min(len(views), config.views_at_once)
+        self.sometimes = self.at_once < len(views)
+        self.slot = torch.zeros(1, dtype=torch.int64, device=scene.device)
+        self.shares = torch.zeros(_LOOK, device=scene.device)
+        self.grounds = torch.zeros(_LOOK, 3, device=scene.device)
+        self.orders = torch.zeros(_LOOK, self.at_once, dtype=torch.int64, device=scene.device)
+        self.losses = torch.zeros(_LOOK, device=scene.device)
 
     def displaced(self) -> torch.Tensor:
         """Where the surface is now, less where it was at first, [V, 3]."""
@@ -231,36 +251,23 @@ class _Fit:
             say: Hears which step comes; may raise.
             keep: Called between steps, where `state` is all that there is.
         """
-        recent: list[torch.Tensor] = []
-        for step in range(self.taken, self.level.steps):
-            if self.waited >= _PATIENCE:
-                break
-            say(step)
-            if not recent:
-                keep()
-            chosen = self._chosen(step, len(self.target))
-            loss, held = self._loss(chosen)
-            loss.backward()  # type: ignore[no-untyped-call]
-            recent.append(held)
-            share = 0.5 + 0.5 * math.cos(math.pi * step / self.level.steps)
-            self.field.step(share)
-            for camera in self.cameras:
-                camera.step(share)
-            self.colours.step()
-            self.colours.zero_grad()
-            with torch.no_grad():
-                self.texture.clamp_(0, 1)
-                reach = FOLD_FREE * self.lattice.cell
-                self.controls.clamp_(-reach, reach)
-            self.taken = step + 1
-            if self.taken % _LOOK == 0 or self.taken == self.level.steps:
-                # Only here the host waits for the device.
-                now = float(torch.stack(recent).mean())
-                recent.clear()
-                self.first = now if math.isnan(self.first) else self.first
-                self.waited = 0 if now < self.best_loss * (1 - _GAIN) else self.waited + 1
-                if now < self.best_loss:
-                    self.best, self.best_loss = self._state(), now
+        step = Replay(self._step, self.scene.device, graphs=self.config.graphs and not ops.is_nvdiffrast())
+        while self.taken < self.level.steps and self.waited < _PATIENCE:
+            say(self.taken)
+            keep()
+            count = min(_LOOK - self.taken % _LOOK, self.level.steps - self.taken)
+            self._prepare(count)
+            for index in range(count):
+                if index > 0:
+                    say(self.taken + index)
+                step()
+            self.taken += count
+            # Only here the host waits for the device.
+            now = float(self.losses[:count].mean())
+            self.first = now if math.isnan(self.first) else self.first
+            self.waited = 0 if now < self.best_loss * (1 - _GAIN) else self.waited + 1
+            if now < self.best_loss:
+                self.best, self.best_loss = self._state(), now
         self._restore(self.best)
         return {
             "pixels": self.level.pixels,
@@ -300,33 +307,59 @@ class _Fit:
         self.best_loss, self.first = (float(value) for value in state["numbers"][:2])
         self.waited, self.taken = (int(value) for value in state["numbers"][2:])
 
-    def _chosen(self, step: int, count: int) -> torch.Tensor:
-        if count <= self.config.views_at_once:
-            return torch.arange(count, device=self.scene.device)
-        order = torch.randperm(count, generator=self.generator)[: self.config.views_at_once]
-        return order.to(self.scene.device)
+    def _prepare(self, count: int) -> None:
+        """Puts what the next so many steps need where they look for it."""
+        grounds, orders = torch.zeros(_LOOK, 3), torch.zeros(_LOOK, self.at_once, dtype=torch.int64)
+        shares = torch.zeros(_LOOK)
+        for index in range(count):
+            if self.sometimes:
+                orders[index] = torch.randperm(len(self.target), generator=self.generator)[: self.at_once]
+            # Another background each time: what is transparent must not pass for a colour.
+            grounds[index] = torch.rand(3, generator=self.generator)
+            shares[index] = 0.5 + 0.5 * math.cos(math.pi * (self.taken + index) / self.level.steps)
+        self.grounds.copy_(grounds, non_blocking=True)
+        self.orders.copy_(orders, non_blocking=True)
+        self.shares.copy_(shares, non_blocking=True)
+        self.slot.zero_()
 
-    def _loss(self, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _step(self) -> None:
+        """One step of everything, all of it on the device."""
+        loss = self._loss()
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.losses.index_copy_(0, self.slot, loss.detach().view(1))
+            share = self.shares.index_select(0, self.slot)
+            self.slot += 1
+        self.field.step(share)
+        for camera in self.cameras:
+            camera.step(share)
+        self.colours.step()
+        self.colours.zero_grad()
+        with torch.no_grad():
+            self.texture.clamp_(0, 1)
+            reach = FOLD_FREE * self.lattice.cell
+            self.controls.clamp_(-reach, reach)
+
+    def _loss(self) -> torch.Tensor:
         config = self.config
+        chosen = self.orders.index_select(0, self.slot)[0] if self.sometimes else None
         moved = apply(self.weights, self.controls)
-        vertices = self.scene.rest + self.before + moved
-        shown = self.scene.render(vertices, self.texture, chosen, self.height, self.width)
-        wanted = self.target[chosen]
-        # Another background each time: what is transparent must not pass for a colour.
-        ground = torch.rand(3, generator=self.generator).to(self.scene.device)
+        offset = self.before + moved
+        shown = self.scene.render(self.scene.rest + offset, self.texture, chosen, self.height, self.width)
+        wanted = self.target if chosen is None else self.target.index_select(0, chosen)
+        ground = self.grounds.index_select(0, self.slot)
         off = shown - wanted
         colour = (off[..., :3] - off[..., 3:] * ground).square().mean(-1)
         outline = off[..., 3].square()
-        pixels = self.covered * len(chosen)
+        pixels = self.covered * self.at_once
         data = (colour + config.mask_weight * outline).sum() / pixels
-        anchor = ((self.before + moved) / self.doubt).square().sum(-1).mean()
-        held = (
+        anchor = (offset / self.doubt).square().sum(-1).mean()
+        return (
             data
             + config.bending_weight * self.lattice.bending(self.controls)
             + config.anchor_weight * anchor
             + config.camera_weight * self.scene.poses.size()
         )
-        return held, held.detach()
 
     def _state(self) -> list[torch.Tensor]:
         return [p.detach().clone() for p in (self.controls, *self.scene.poses.parameters())]

@@ -44,6 +44,8 @@ class LightingConfig:
     upright: float = 0.01
     """Of how far the normal map leans."""
     seed: int = 0
+    graphs: bool = True
+    """On a GPU, steps are recorded once and replayed (see `meshwright.replay`); False starts every kernel anew."""
 
     def __post_init__(self) -> None:
         faults = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from meshwright.models.nvdiffrec.stage_two.config import LightingConfig
 from meshwright.models.nvdiffrec.stage_two.samples import Samples
 from meshwright.rendering import ops
 from meshwright.rendering.light import EnvironmentLight, LightMaps, bent_normals, shade_pbr
+from meshwright.replay import Replay
 from meshwright.types import Array, TexturedMesh
 
 __all__ = ["Fit", "Found"]
@@ -98,9 +100,21 @@ class Fit:
         self.glow = torch.optim.Adam(
             self.light.parameters(), lr=config.light_rate, betas=(0.9, 0.98), capturable=device != "cpu"
         )
-        self.rates = [(group, float(group["lr"])) for group in (*self.adam.param_groups, *self.glow.param_groups)]
-        self.made = self.light.maps()
-        self.maps = _apart(self.made)
+        self.groups = [*self.adam.param_groups, *self.glow.param_groups]
+        self.rates = [float(group["lr"]) for group in self.groups]
+        self.full = torch.tensor(self.rates, device=device)
+        self.now = self.full.clone()
+        if device != "cpu":  # a number would be recorded as it is
+            for group, rate in zip(self.groups, self.now, strict=True):
+                group["lr"] = rate
+        self.data = torch.zeros((), device=device)
+        self.replays: dict[str, Replay] = {}
+        # Filtering the light takes long on a CPU, so what it needs for the way back is kept until the light moves. A
+        # recorded step has to make it itself.
+        self.recorded = device != "cpu" and config.graphs and not ops.is_nvdiffrast()
+        self.made = None if self.recorded else self.light.maps()
+        with torch.no_grad():
+            self.maps = _apart(self.made or self.light.maps())
 
     def run(self, say: Callable[[int], None]) -> Found:
         """All steps; `say` hears which comes, and may raise."""
@@ -114,22 +128,41 @@ class Fit:
                 # Only here the host waits for the device.
                 means.append(round(float(torch.stack(recent).mean()), 6))
                 recent.clear()
+        self.replays.clear()
         return self._found(means)
 
     def advance(self, step: int) -> torch.Tensor:
         """One step; the loss against the pictures, on the device."""
         config = self.config
         share = 0.05 + 0.95 * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
-        for group, rate in self.rates:
-            group["lr"] = rate * share
-        data, held = self._loss(fine=step >= config.detail_from * config.steps)
+        torch.mul(self.full, share, out=self.now)
+        if self.device == "cpu":
+            for group, rate in zip(self.groups, self.rates, strict=True):
+                group["lr"] = rate * share
+        if step >= config.detail_from * config.steps:
+            self._replay("fine", partial(self._step, fine=True))
+        else:
+            self._replay("coarse", partial(self._step, fine=False))
+        if (step + 1) % config.light_every == 0:
+            self._replay("light", self._step_light)
+        return self.data.clone()
+
+    def _replay(self, name: str, step: Callable[[], None]) -> None:
+        """The step, recorded under this name."""
+        if name not in self.replays:
+            if name == "fine":
+                self.replays.pop("coarse", None)  # and its memory
+            self.replays[name] = Replay(step, self.device, graphs=self.recorded, generators=[self.generator])
+        self.replays[name]()
+
+    def _step(self, fine: bool) -> None:
+        """Moves all but the light."""
+        data, held = self._loss(fine)
         self.adam.zero_grad(set_to_none=True)
         (data + held).backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self._within_bounds()
-        if (step + 1) % config.light_every == 0:
-            self._step_light()
-        return data.detach()
+        self.data.copy_(data.detach())
 
     def _materials(self, uv: torch.Tensor, coarse: torch.Tensor, fine: bool) -> Materials:
         """At texture coordinates [P, 2], P a multiple of 64, given roughness and metalness of vertices there [P, 2]."""
@@ -187,14 +220,21 @@ class Fit:
         """Moves the light by what shading has gathered since it was last filtered, which takes long."""
         self.glow.zero_grad(set_to_none=True)
         (self.config.whiteness * losses.light_whiteness(self.light.texels)).backward()  # type: ignore[no-untyped-call]
-        filtered, read = (self.made.specular, self.made.diffuse), (self.maps.specular, self.maps.diffuse)
-        # The mean over the steps since; leaves that were read have gradients.
+        made = self.made or self.light.maps()
+        read = (self.maps.specular, self.maps.diffuse)
+        # The mean over the steps since.
         gathered = [part.grad / self.config.light_every for part in read if part.grad is not None]
-        torch.autograd.backward(filtered, gathered)
+        torch.autograd.backward((made.specular, made.diffuse), gathered)
         self.glow.step()
         self.light.clamp_()
-        self.made = self.light.maps()
-        self.maps = _apart(self.made)
+        if self.made is not None:
+            self.made = self.light.maps()
+        with torch.no_grad():
+            made = self.made or self.light.maps()
+            for part, value in zip(read, (made.specular, made.diffuse), strict=True):
+                part.copy_(value)
+                if part.grad is not None:
+                    part.grad.zero_()
 
     @torch.no_grad()
     def _within_bounds(self) -> None:
@@ -224,7 +264,8 @@ class Fit:
 
 def _apart(maps: LightMaps) -> LightMaps:
     """The same maps as leaves, where gradients gather."""
-    specular, diffuse = (part.detach().requires_grad_() for part in (maps.specular, maps.diffuse))
+    specular, diffuse = (part.detach().clone().requires_grad_() for part in (maps.specular, maps.diffuse))
+    specular.grad, diffuse.grad = torch.zeros_like(specular), torch.zeros_like(diffuse)
     return LightMaps(specular=specular, levels=maps.levels, diffuse=diffuse)
 
 
