@@ -76,7 +76,7 @@ def test_products_and_descents_are_those_of_a_cpu() -> None:
     given = rng.normal(size=(lattice.count, 3)).astype(np.float32)
     found = []
     for device in ("cpu", DEVICE):
-        controls = torch.nn.Parameter(torch.from_numpy(given).to(device))
+        controls = torch.nn.Parameter(torch.tensor(given, device=device))
         descent = UniformAdam(controls, 0.01)
         weights = on_device(lattice.weights(points), device)
         for _ in range(3):
@@ -126,7 +126,7 @@ def test_a_refinement_is_the_same_with_and_without_graphs(views_at_once: int) ->
     (graph, moved), (plain, plainly), (host, on_host) = (refined(*run) for run in runs)
     # Sums in another order differ in their last bits, and a descent lets them grow.
     np.testing.assert_allclose(moved, plainly, atol=1e-3)
-    np.testing.assert_allclose(moved, on_host, atol=2e-3)
+    np.testing.assert_allclose(moved, on_host, atol=6e-3)
     for ours, others, hosts in zip(graph.report["levels"], plain.report["levels"], host.report["levels"], strict=True):  # type: ignore[call-overload]
         assert ours["loss_first"] == pytest.approx(others["loss_first"], rel=1e-3)
         assert ours["loss_best"] == pytest.approx(others["loss_best"], rel=0.05)
