@@ -25,6 +25,7 @@ from meshwright.models.nvdiffrec.stage_one.descent import SmoothDescent
 from meshwright.models.nvdiffrec.stage_one.fit import StageOne, fit_stage_one
 from meshwright.models.nvdiffrec.stage_one.judging import box_of, explained
 from meshwright.models.nvdiffrec.stage_one.level import LevelFit
+from meshwright.models.nvdiffrec.stage_one.memory import vram_needed
 from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices
 from meshwright.models.nvdiffrec.stage_one.scene import Scene
 from meshwright.models.refinement.config import Level, RefineConfig
@@ -342,3 +343,14 @@ def test_another_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(LevelFit, "_loss", loss)
     with pytest.raises(RuntimeError, match="something else"):
         fitted()
+
+
+@pytest.mark.parametrize(
+    ("cells", "count", "pixels", "seen"),
+    [(64, 48, 512, 1.73), (256, 48, 512, 2.94), (128, 6, 512, 1.37), (128, 100, 512, 2.2), (128, 48, 1024, 6.96)],
+)
+def test_the_memory_asked_for_is_what_was_seen_on_a_gpu(cells: int, count: int, pixels: int, seen: float) -> None:
+    config = StageOneConfig(levels=(StageLevel(cells=cells, pixels=pixels, steps=1),))
+    blank = np.zeros((pixels, pixels, 3), np.float32)
+    views = [replace(VIEWS[0], rgb=blank, mask=blank[..., 0], background=blank)] * count
+    assert seen <= vram_needed(config, views, at_once=min(8, count)) < 1.6 * seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from meshwright.device import check_vram_available
 from meshwright.errors import InputError
 from meshwright.models.base import Evidence, Proposal
 from meshwright.models.nvdiffrec.appearance.config import VolumeConfig
@@ -12,6 +13,7 @@ from meshwright.models.nvdiffrec.stage_one.chapters import Chapter
 from meshwright.models.nvdiffrec.stage_one.config import CarveConfig, StageLevel, StageOneConfig
 from meshwright.models.nvdiffrec.stage_one.fit import fit_stage_one
 from meshwright.models.nvdiffrec.stage_one.judging import box_of, explained
+from meshwright.models.nvdiffrec.stage_one.memory import vram_needed
 from meshwright.rendering.ops.hashgrid.layout import HashGrid
 from meshwright.types import MaskSource, Mesh, Monitor
 
@@ -49,11 +51,12 @@ _GPU = {
     ),
     "high": StageOneConfig(
         levels=(
-            StageLevel(cells=64, pixels=256, steps=200),
-            StageLevel(cells=128, pixels=512, steps=400),
-            StageLevel(cells=256, pixels=1024, steps=400),
+            StageLevel(cells=64, pixels=256, steps=50),
+            StageLevel(cells=128, pixels=512, steps=100),
+            StageLevel(cells=256, pixels=1024, steps=100),
         ),
-        carve=replace(_FOG, steps=(150, 250, 400)),
+        # With four times as many steps surfaces get rough and unseen views worse (docs/stage-one.md).
+        carve=replace(_FOG, steps=(38, 62, 100)),
         volume=VolumeConfig(grid=HashGrid(levels=14, coarsest=8, finest=1024, log2_size=18)),
         views_at_once=8,
         grid=192,
@@ -108,6 +111,8 @@ def _fitted(evidence: Evidence, monitor: Monitor) -> dict[str, Any]:
     memory = None if evidence.memory is None else Chapter(evidence.memory, "stage_one")
     views, device = evidence.views.views, evidence.device
     config = plan_of(evidence.effort, device)
+    # One view in a step is what it cannot do without: where there is room for that, but not for more, it steps down.
+    check_vram_available(vram_needed(config, views, at_once=1), device)
     found = fit_stage_one(views, evidence.cameras, config, monitor, device, memory=memory)
     pairs = [pair for pair in zip(views, evidence.cameras, strict=True) if pair[0].mask_source is not MaskSource.NONE]
     shown, cameras = zip(*pairs, strict=True)
