@@ -58,7 +58,6 @@ PACKAGES = {
     "trimesh": "trimesh",
     "embreex": "embreex",
     "scikit-image": "skimage",
-    "flip-evaluator": "flip_evaluator",
     "xatlas": "xatlas",
     "fast-simplification": "fast_simplification",
     "manifold3d": "manifold3d",

@@ -24,7 +24,7 @@ from meshwright.types import Camera, Monitor, SilentMonitor, TexturedMesh, ViewS
 
 __all__ = ["JudgeConfig", "judge"]
 
-REPORTED_VERSIONS = ("numpy", "scipy", "torch", "warp-lang", "trimesh", "xatlas", "scikit-image", "flip-evaluator")
+REPORTED_VERSIONS = ("numpy", "scipy", "torch", "warp-lang", "trimesh", "xatlas", "scikit-image")
 
 
 @dataclass(frozen=True, kw_only=True)
