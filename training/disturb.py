@@ -20,16 +20,16 @@ SUBSETS = ((1, 1, 1, 1, 0, 0), (1, 0, 1, 0, 1, 0))
 class Faults:
     """How often and how much. Shares are chances per object, amounts standard deviations."""
 
-    missing: float = 0.5
+    missing: float = 0.4
     """Objects of which views are missing."""
-    calibration: float = 0.6
+    calibration: float = 0.5
     """Objects whose cameras are a little wrong."""
     scale: float = 0.004
     offset: float = 0.003
     turn: float = 0.0015
-    masks: float = 0.5
+    masks: float = 0.4
     """Objects with soft, swollen or shrunken masks."""
-    depth: float = 0.4
+    depth: float = 0.3
     """Objects with depth renders; half of them fitted inexactly."""
     depth_offset: float = 0.005
     depth_scale: float = 0.03

@@ -31,6 +31,37 @@ def soup(w: Words) -> list[Solid]:
     return solids
 
 
+def melted(w: Words) -> list[Solid]:
+    """Few large solids, most of them melted into each other, some taken away; half of them mirrored."""
+    mirrored = w.maybe(0.5)
+    solids: list[Solid] = []
+    for i in range(w.n(1, 7)):
+        scale = 1.0 if i < 2 else 0.7
+        a, b, c = (scale * (0.06 + 0.34 * w.u(0, 1) ** 1.3) for _ in range(3))
+        reach = 0.1 if i == 0 else 0.32
+        at = w.vec(reach, reach, reach)
+        pick = w.n(0, 6)
+        if pick == 0:
+            solid = w.box(at, (a, b, c), edge=0.15)
+        elif pick == 1:
+            solid = w.cylinder(at, a, b)
+        elif pick == 2:
+            solid = w.ring(at, 0.8 * a, min(0.35 * b, 0.7 * a))
+        elif pick == 3:
+            solid = w.rod((at[0], at[1] - b, at[2]), (at[0], at[1] + b, at[2]), 0.5 * a)
+        elif pick == 4:
+            solid = w.frustum(at, a, 0.25 * a, b)
+        else:
+            solid = w.ellipsoid(at, (a, b, c))
+        if w.maybe(0.6):
+            solid = w.turned(solid)
+        solid = solid.blended(0.002 + 0.12 * w.u(0, 1) ** 2)
+        if i > 0 and w.maybe(0.2):
+            solid = solid.cut()
+        solids.append(solid.paired() if mirrored else solid)
+    return solids
+
+
 def creature(w: Words) -> list[Solid]:
     """Four legs, a body, a neck, a head, a tail: proportions as they come."""
     length, height, width = w.u(0.25, 0.6), w.u(0.12, 0.32), w.u(0.1, 0.26)
@@ -470,9 +501,10 @@ def device(w: Words) -> list[Solid]:
 
 
 KINDS: dict[str, tuple[Callable[[Words], list[Solid]], float]] = {
+    "melted": (melted, 7.0),
     "soup": (soup, 3.0),
-    "creature": (creature, 4.0),
-    "blob": (blob, 2.0),
+    "creature": (creature, 5.0),
+    "blob": (blob, 3.0),
     "tubes": (tubes, 2.0),
     "ringed": (ringed, 1.0),
     "vessel": (vessel, 1.5),

@@ -17,7 +17,7 @@ from training.words import Words
 
 __all__ = ["DATA_VERSION", "HALF", "Packed", "draw", "pack", "stream"]
 
-DATA_VERSION = 1
+DATA_VERSION = 2
 """Rises whenever the same seed would give other objects."""
 
 # The layouts of SolidData, PaintData, BodyData and LightData. Written out, because workers must not load Warp.

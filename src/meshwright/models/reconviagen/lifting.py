@@ -6,16 +6,29 @@ The world frame here is the object's: longest side about 1, box centred. Signed 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
 
 from meshwright._warp import wp
 from meshwright.device import map_threads
-from meshwright.models.reconviagen.kernels import least_kernel
-from meshwright.models.reconviagen.network import PICTURE_CHANNELS, VIEWS, CoarseNet, FineNet, NetConfig, ViewNet
+from meshwright.models.reconviagen.kernels import front_kernel, start_kernel
+from meshwright.models.reconviagen.network import (
+    COARSE_LIMIT,
+    FINE_LIMIT,
+    PICTURE_CHANNELS,
+    SURFACE_CHANNELS,
+    VIEWS,
+    CoarseNet,
+    FineNet,
+    NetConfig,
+    ViewNet,
+    unfolded,
+)
 
 __all__ = ["HALF", "MASK_SIZE", "PICTURE_SIZE", "Prior", "Seen", "Surfaces"]
 
@@ -26,6 +39,10 @@ _BLURS = (1.0, 4.0, 12.0)
 """Standard deviations in pixels of a mask: near an outline a blurred mask is a signed distance."""
 _REACH = 0.15
 """Distances to a view's surface are cut off here."""
+_GRAZING = 0.15
+"""Least cosine between a surface and the view that sees it."""
+_STEPS = 96
+"""Samples along each pixel's ray through the hull."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +74,13 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Surfaces:
-    """What `ViewNet` says: depth relative to the cube's centre, its log error [B, V, P, P], normals [B, V, 3, P, P]."""
+    """What `ViewNet` says: depth relative to the cube's centre, its log error [B, V, P, P], normals [B, V, 3, P, P], features
+    [B, V, F, P, P]."""
 
     depth: torch.Tensor
     spread: torch.Tensor
     normal: torch.Tensor
+    features: torch.Tensor
 
 
 class Prior(torch.nn.Module):
@@ -83,77 +102,130 @@ class Prior(torch.nn.Module):
         kind = seen.mask.device.type
         with torch.no_grad(), torch.autocast(kind, enabled=False):
             layers = blurred(seen.mask)
-            outlines = self.outlines(seen, layers)
-        surfaces = self.surfaces(seen, layers)
-        with torch.no_grad(), torch.autocast(kind, enabled=False):
-            cells = self.cells(seen, layers, surfaces)
+            fronts = self.fronts(seen, layers)
+        surfaces = self.surfaces(seen, layers, fronts)
+        with torch.autocast(kind, enabled=False):
+            within = self.start(seen, layers, surfaces)
+            begun = within[:, 16:]
+            cells = self.cells(seen, layers, surfaces, begun.mean(1, keepdim=True))
         last = torch.channels_last_3d
-        coarse, features = self.coarse(cells.contiguous(memory_format=last))
-        fine = self.fine(coarse, features, outlines.contiguous(memory_format=last))
-        return fine, coarse[:, 0], surfaces
+        lacks, features = self.coarse(cells.contiguous(memory_format=last))
+        finer = self.fine(features, within.contiguous(memory_format=last))
+        coarse = begun.mean(1, keepdim=True) / COARSE_LIMIT + lacks
+        fine = begun / FINE_LIMIT + lacks * (COARSE_LIMIT / FINE_LIMIT) + finer
+        return unfolded(fine), coarse[:, 0], surfaces
 
-    def surfaces(self, seen: Seen, layers: torch.Tensor) -> Surfaces:
+    def surfaces(self, seen: Seen, layers: torch.Tensor, fronts: torch.Tensor) -> Surfaces:
         """Each view's surface; pictures of empty slots are looked at too and lifted as nothing."""
         count = len(seen.present)
         soft = functional.avg_pool2d(layers[:, :, 1], MASK_SIZE // PICTURE_SIZE)
-        pictures = torch.cat([seen.picture, soft[:, :, None]], 2).flatten(0, 1)
+        pictures = torch.cat([seen.picture, soft[:, :, None], fronts], 2).flatten(0, 1)
         assert pictures.shape[1] == PICTURE_CHANNELS
         slots = torch.arange(VIEWS, device=pictures.device).repeat(count)
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         out = self.view(pictures, slots)
         out = out.view(count, VIEWS, *out.shape[1:])
-        normal = functional.normalize(out[:, :, 2:], dim=2, eps=1e-4)
-        return Surfaces(depth=out[:, :, 0], spread=out[:, :, 1].clamp(-6, 1), normal=normal)
+        towards, known = seen.picture[:, :, 4], seen.picture[:, :, 5]
+        normal = functional.normalize(out[:, :, 2:SURFACE_CHANNELS], dim=2, eps=1e-4)
+        return Surfaces(
+            depth=out[:, :, 0] + torch.where(known > 0.5, towards, fronts[:, :, 0]),
+            spread=out[:, :, 1].clamp(-7, 1),
+            normal=normal,
+            features=out[:, :, SURFACE_CHANNELS:],
+        )
 
-    def cells(self, seen: Seen, layers: torch.Tensor, surfaces: Surfaces) -> torch.Tensor:
-        """The coarse network's input [B, C, N, N, N]. Surfaces are taken as they are: no gradient flows into them."""
+    def cells(
+        self, seen: Seen, layers: torch.Tensor, surfaces: Surfaces, begun: torch.Tensor
+    ) -> torch.Tensor:
+        """The coarse network's input [B, C, N, N, N]. Of what views say only the features are taught by what follows."""
         count, side = len(seen.present), self.grid // 2
         points = cube(side, layers.device)
-        place, z = project(seen, points)
-        masks = _looked_up(layers, place)
-        maps = torch.cat([surfaces.depth[:, :, None], surfaces.spread[:, :, None], surfaces.normal], 2)
-        maps = _looked_up(maps, place)
-        behind = maps[:, :, 0] - (seen.distance[..., None] - z)
         there = seen.present[..., None]
-        on = (masks[:, :, 0] > 0.5) * there
-        distance = (behind / -_REACH).clamp(-1, 1) * on
-        sure = torch.exp(-20.0 * torch.exp(maps[:, :, 1])) * on
-        world = torch.einsum("bvij,bvim->bvjm", seen.rotation, maps[:, :, 2:]) * on[:, :, None]
-        # Where there is no view everything may be solid.
-        masks = 1 - (1 - masks) * there[:, :, None]
-        own = torch.cat([masks, distance[:, :, None], sure[:, :, None], world], 2).flatten(1, 2)
+        with torch.no_grad():
+            place, z = project(seen, points)
+            masks = _looked_up(layers, place)
+            maps = [surfaces.depth[:, :, None], surfaces.spread[:, :, None], surfaces.normal, seen.picture[:, :, 1:4]]
+            maps = _looked_up(torch.cat(maps, 2), place)
+            behind = maps[:, :, 0] - (seen.distance[..., None] - z)
+            on = (masks[:, :, 0] > 0.5) * there
+            distance = (behind / -_REACH).clamp(-1, 1) * on
+            sure = torch.exp(-20.0 * torch.exp(maps[:, :, 1])) * on
+            world = torch.einsum("bvij,bvim->bvjm", seen.rotation, maps[:, :, 2:5]) * on[:, :, None]
+            colours = maps[:, :, 5:] * there[:, :, None]
+            # Where there is no view everything may be solid.
+            masks = 1 - (1 - masks) * there[:, :, None]
+        features = _looked_up(surfaces.features, place) * there[:, :, None]
+        own = [masks, distance[:, :, None], sure[:, :, None], world, colours, features]
         share = seen.present.mean(1)[:, None, None].expand(-1, 1, len(points))
         where = (points.T / HALF).expand(count, -1, -1)
-        both = torch.cat([own, masks.amin(1), masks[:, :, 1].mean(1, keepdim=True), share, where], 1)
+        shared = [masks.amin(1), masks[:, :, 1].mean(1, keepdim=True), share, where]
+        shared.append(begun.flatten(2) / _REACH)
+        both = torch.cat([torch.cat(own, 2).flatten(1, 2), *shared], 1)
         return both.view(count, -1, side, side, side)
 
-    def outlines(self, seen: Seen, layers: torch.Tensor) -> torch.Tensor:
-        """The least of two blurs over the views in the eight parts of each coarse cell, [B, 16, N, N, N]."""
-        side, device = self.grid // 2, str(layers.device)
-        count = len(seen.present)
-        least = torch.empty((count * 16, side, side, side), device=layers.device)
-        inputs = [
-            wp.from_torch(layers.flatten(0, 1).contiguous()),
-            wp.from_torch(seen.present.contiguous()),
-            wp.from_torch(seen.rotation.contiguous(), dtype=wp.mat33),
-            wp.from_torch(seen.position.contiguous(), dtype=wp.vec3),
-            wp.from_torch(seen.lens.contiguous(), dtype=wp.vec3),
-            HALF,
-        ]
+    def fronts(self, seen: Seen, layers: torch.Tensor) -> torch.Tensor:
+        """Where each pixel's ray enters the hull, how thick that is, and whether it meets it, [B, V, 3, P, P].
+
+        Depth is relative to the cube's centre, positive towards the camera.
+        """
+        device = str(layers.device)
+        count = len(seen.present) * VIEWS
+        fronts = torch.empty((count, 3, PICTURE_SIZE, PICTURE_SIZE), device=layers.device)
+        inputs = [*_warp_views(seen, layers), HALF, _STEPS]
 
         def launch(start: int) -> None:
-            # A launch on a CPU takes one core: slabs go to threads.
-            part = least[:, start : start + depth]
-            wp.launch(least_kernel, (count, *part.shape[1:]), [*inputs, start], [wp.from_torch(part)], device=device)
+            part = fronts[start : start + step]
+            size = (len(part), PICTURE_SIZE, PICTURE_SIZE)
+            wp.launch(front_kernel, size, [*inputs, start], [wp.from_torch(part)], device=device)
 
-        if layers.device.type == "cpu":
-            depth = max(1, side // 16)
-            map_threads(launch, range(0, side, depth))
-        else:
-            depth = side
-            with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(layers.device))):
-                launch(0)
-        return least.view(count, 16, side, side, side)
+        step = 1 if layers.device.type == "cpu" else count
+        _launched(launch, range(0, count, step), layers.device)
+        return fronts.view(-1, VIEWS, 3, PICTURE_SIZE, PICTURE_SIZE)
+
+    @torch.no_grad()
+    def start(self, seen: Seen, layers: torch.Tensor, surfaces: Surfaces) -> torch.Tensor:
+        """What is known in the eight parts of each coarse cell before anything is learned, [B, 24, N, N, N].
+
+        Least of two blurs of the masks over the views, and the signed distance (in lengths of the object, positive
+        outside) to what the outlines and the surfaces that the views see leave.
+        """
+        side, count = self.grid // 2, len(seen.present)
+        begun = torch.empty((count * 24, side, side, side), device=layers.device)
+        likely = torch.exp(surfaces.spread)
+        cosine = surfaces.normal[:, :, 2].clamp(min=_GRAZING)
+        maps = torch.stack([surfaces.depth, likely, cosine, seen.picture[:, :, 0]], 2).float().flatten(0, 1)
+        masks, *cameras = _warp_views(seen, layers)
+        inputs = [masks, wp.from_torch(maps.contiguous()), *cameras, HALF, _REACH]
+
+        def launch(start: int) -> None:
+            part = begun[:, start : start + depth]
+            wp.launch(start_kernel, (count, *part.shape[1:]), [*inputs, start], [wp.from_torch(part)], device=device)
+
+        device = str(layers.device)
+        depth = max(1, side // 16) if layers.device.type == "cpu" else side
+        _launched(launch, range(0, side, depth), layers.device)
+        return begun.view(count, 24, side, side, side)
+
+
+def _warp_views(seen: Seen, layers: torch.Tensor) -> list[Any]:
+    """Masks and cameras as the kernels take them."""
+    return [
+        wp.from_torch(layers.flatten(0, 1).contiguous()),
+        wp.from_torch(seen.present.contiguous()),
+        wp.from_torch(seen.rotation.contiguous(), dtype=wp.mat33),
+        wp.from_torch(seen.position.contiguous(), dtype=wp.vec3),
+        wp.from_torch(seen.lens.contiguous(), dtype=wp.vec3),
+    ]
+
+
+def _launched(launch: Callable[[int], None], parts: range, device: torch.device) -> None:
+    """A launch on a CPU takes one core: there its parts go to threads; on a GPU there is one, on torch's stream."""
+    if device.type == "cpu":
+        map_threads(launch, parts)
+        return
+    with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device))):
+        for part in parts:
+            launch(part)
 
 
 @lru_cache(maxsize=8)

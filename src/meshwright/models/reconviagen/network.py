@@ -3,12 +3,13 @@
 Letters: B objects, V views (six slots, in the order of `VIEW_NAMES`), H pictures' side, N cells along a side.
 Three steps, each supervised by itself in training:
 
-1. `ViewNet` looks at every view alone and says how far away and how inclined the surface is at each pixel.
+1. `ViewNet` looks at every view, and at where the outlines of all others put the surface at the latest, and says how far
+   away and how inclined the surface is at each pixel; of what else it saw it hands features on.
 2. `CoarseNet` takes what all views say of each cell of a coarse grid and predicts a signed distance there.
 3. `FineNet` makes the grid twice as fine, where outlines count most.
 
-Signed distances are negative inside. Normalisation is by batch statistics, which fold into the convolutions afterwards:
-on a laptop nothing but convolutions is left.
+Signed distances are negative inside. Normalisation is by groups of channels of one object: with batch statistics what an
+object is said to be depended on the others in its batch, and hundredths of its size were lost in that.
 """
 
 from __future__ import annotations
@@ -19,38 +20,43 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-__all__ = ["COARSE_LIMIT", "FINE_LIMIT", "PICTURE_CHANNELS", "CoarseNet", "FineNet", "NetConfig", "ViewNet", "halved"]
+__all__ = ["COARSE_LIMIT", "FINE_LIMIT", "PICTURE_CHANNELS", "SURFACE_CHANNELS", "CoarseNet", "FineNet", "NetConfig", "ViewNet", "halved"]
 
 VIEWS = 6
-PICTURE_CHANNELS = 7
-"""Mask, three colours, depth, whether depth is known, blurred mask."""
-CELL_CHANNELS = 8
-"""What a view says of a cell: three blurs of its mask, signed distance to its surface, how sure, normal."""
-SHARED_CHANNELS = 8
-"""Least of the three blurs over the views, their mean, share of slots that hold a view, and where the cell lies."""
-FINE_CHANNELS = 2
-"""Least of two blurs of the masks over the views."""
+PICTURE_CHANNELS = 10
+"""Mask, three colours, depth, whether depth is known, blurred mask, the hull's front, its thickness, whether there is one."""
+SURFACE_CHANNELS = 5
+"""What a view says of its surface: depth, how sure, normal."""
+FEATURES = 6
+"""What else it hands on."""
+CELL_CHANNELS = 11 + FEATURES
+"""What a view says of a cell: three blurs of its mask, signed distance to its surface, how sure, normal, colours, features."""
+SHARED_CHANNELS = 9
+"""Least of the three blurs over the views, their mean, share of slots that hold a view, where the cell lies, the start."""
+FINE_CHANNELS = 3
+"""Least of two blurs of the masks over the views, and the start."""
+_GROUPS = 8
 COARSE_LIMIT, FINE_LIMIT = 0.09, 0.04
 """Signed distances are cut off here, in lengths of the object; predictions are in these units."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
-    """Widths of the three networks; saved with the weights."""
+    """Widths of the three networks, of the coarse one from fine to coarse cells; saved with the weights."""
 
-    view: int = 24
-    coarse: int = 32
+    view: int = 32
+    coarse: tuple[int, ...] = (32, 80, 160, 256)
     fine: int = 48
 
 
 class _Conv(nn.Module):
-    """Convolution, batch normalisation, ReLU; without bias, which the normalisation has."""
+    """Convolution, group normalisation, ReLU; without bias, which the normalisation has."""
 
     def __init__(self, inputs: int, outputs: int, *, dims: int) -> None:
         super().__init__()
-        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
+        conv = nn.Conv2d if dims == 2 else nn.Conv3d
         self.conv = conv(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = norm(outputs)
+        self.norm = nn.GroupNorm(_GROUPS, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = functional.relu(self.norm(self.conv(x)), inplace=True)
@@ -118,11 +124,11 @@ def unfolded(x: torch.Tensor) -> torch.Tensor:
 
 
 class ViewNet(nn.Module):
-    """A picture of [PICTURE_CHANNELS, H, H] to its surface [5, H, H].
+    """A picture of [PICTURE_CHANNELS, H, H] to its surface and features [SURFACE_CHANNELS + FEATURES, H, H].
 
-    Out: depth relative to the distance of the cube's centre, positive towards the camera; log of its likely error;
-    normal in camera axes, not normalised. The slot says from which side the picture was taken, and so where its light
-    likely comes from.
+    Out: what is to be added to the depth that is known, or else to that of the hull's front; log of its likely error;
+    normal in camera axes, not normalised; features. The slot says from which side the picture was taken, and so where
+    its light likely comes from.
     """
 
     def __init__(self, config: NetConfig) -> None:
@@ -131,7 +137,11 @@ class ViewNet(nn.Module):
         self.slot = nn.Parameter(torch.zeros(VIEWS, w, 1, 1))
         self.enter = nn.Conv2d(PICTURE_CHANNELS, w, 3, padding=1)
         self.body = _UNet(w, (w, 2 * w, 4 * w, 6 * w, 8 * w), dims=2)
-        self.out = nn.Conv2d(w, 5, 1)
+        self.out = nn.Conv2d(w, SURFACE_CHANNELS + FEATURES, 1)
+        # At first: as far away as the hull, with doubt, and facing the camera.
+        with torch.no_grad():
+            self.out.weight[:SURFACE_CHANNELS] = 0
+            self.out.bias[:SURFACE_CHANNELS] = torch.tensor([0.0, -3.0, 0.0, 0.0, 1.0])  # type: ignore[index]
 
     def forward(self, pictures: torch.Tensor, slots: torch.Tensor) -> torch.Tensor:
         """Pictures [M, C, H, H], taken from the sides `slots` [M]."""
@@ -141,13 +151,15 @@ class ViewNet(nn.Module):
 
 
 class CoarseNet(nn.Module):
-    """Cells [B, C, N, N, N] to signed distance [B, 1, N, N, N] in COARSE_LIMITs, and the features it was read from."""
+    """Cells [B, C, N, N, N] to what the start lacks there [B, 1, N, N, N], and the features it was read from.
+
+    In lengths of the object over COARSE_LIMIT.
+    """
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
-        w = config.coarse
-        self.body = _UNet(VIEWS * CELL_CHANNELS + SHARED_CHANNELS, (w, 2 * w, 4 * w, 6 * w), dims=3)
-        self.out = nn.Conv3d(w, 1, 1)
+        self.body = _UNet(VIEWS * CELL_CHANNELS + SHARED_CHANNELS, config.coarse, dims=3)
+        self.out = _silent(nn.Conv3d(config.coarse[0], 1, 1))
 
     def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = self.body(cells)
@@ -155,7 +167,7 @@ class CoarseNet(nn.Module):
 
 
 class FineNet(nn.Module):
-    """Coarse features and the outlines within each cell to signed distance, in FINE_LIMITs, in its eight parts.
+    """Coarse features and start and outlines within each cell to what the signed distance lacks in its eight parts.
 
     It works on coarse cells, with the eight parts as channels: eight times fewer places to compute at than on the fine
     grid itself, and on a GPU four times as fast.
@@ -164,12 +176,20 @@ class FineNet(nn.Module):
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         w = config.fine
-        self.first = _Conv(config.coarse + 8 * FINE_CHANNELS, w, dims=3)
+        self.first = _Conv(config.coarse[0] + 8 * FINE_CHANNELS, w, dims=3)
         self.second = _Conv(w, w, dims=3)
-        self.out = nn.Conv3d(w, 8, 1)
+        self.out = _silent(nn.Conv3d(w, 8, 1))
 
-    def forward(self, coarse: torch.Tensor, features: torch.Tensor, outlines: torch.Tensor) -> torch.Tensor:
-        """Coarse distance [B, 1, N, N, N], its features, outlines [B, 8 FINE_CHANNELS, N, N, N]: [B, 2N, 2N, 2N]."""
-        x = self.first(torch.cat([features, outlines.to(features.dtype)], 1))
+    def forward(self, features: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
+        """Coarse features, what is known within the cells [B, 8 FINE_CHANNELS, N, N, N]: [B, 8, N, N, N] FINE_LIMITs."""
+        x = self.first(torch.cat([features, within.to(features.dtype)], 1))
         x = x + self.second(x)
-        return unfolded(self.out(x).float() + coarse * (COARSE_LIMIT / FINE_LIMIT))
+        y: torch.Tensor = self.out(x)
+        return y.float()
+
+
+def _silent(layer: nn.Conv3d) -> nn.Conv3d:
+    """The layer, saying nothing at first: learning starts from what is put in, not from noise."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer

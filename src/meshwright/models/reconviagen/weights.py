@@ -57,7 +57,8 @@ def load_checkpoint(path: Path, device: str) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             about = dict(file.metadata() or {})
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
-        prior = Prior(NetConfig(**json.loads(about["config"])), grid=int(about["grid"]))
+        config = json.loads(about["config"])
+        prior = Prior(NetConfig(**config | {"coarse": tuple(config["coarse"])}), grid=int(about["grid"]))
         missing, unknown = prior.load_state_dict(weights, strict=False)
         faults = [name for name in missing if not name.endswith("num_batches_tracked")] + list(unknown)
         if faults:
