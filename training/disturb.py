@@ -33,6 +33,8 @@ class Faults:
     """Objects with depth renders; half of them fitted inexactly."""
     depth_offset: float = 0.005
     depth_scale: float = 0.03
+    depth_steps: float = 0.3
+    """Objects whose depth comes in coarse steps."""
     grey: float = 0.1
     """Objects shown without colours."""
     exposure: float = 0.15
@@ -82,7 +84,7 @@ def shown(scenes: Scenes, faults: Faults, generator: torch.Generator) -> Seen:
     off = (uniform(count, 1, 1, 1) < 0.5) * 2 * uniform(count, 1, 1, 1)
     towards = towards * (1 + off * faults.depth_scale * normal(count, views, 1, 1))
     towards = towards + off * faults.depth_offset * normal(count, views, 1, 1)
-    steps = 0.004 * uniform(count, 1, 1, 1) * (uniform(count, 1, 1, 1) < 0.3)
+    steps = 0.004 * uniform(count, 1, 1, 1) * (uniform(count, 1, 1, 1) < faults.depth_steps)
     towards = towards + steps * (uniform(*towards.shape) - 0.5)
     known = (scenes.cover > 0.99).float() * (small > 0.5)
     given = (uniform(count, 1) < faults.depth) * torch.where(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,26 +84,27 @@ def pack(items: list[SynthObject], seed: int = 0) -> Packed:
     return _joined(parts, cameras(rng, len(items), loose=False))
 
 
-def stream(seed: int, count: int, worker: int) -> Iterator[Packed]:
-    """Endless batches; seed and worker number fix all of them."""
-    rng = np.random.default_rng([DATA_VERSION, seed, worker])
-    while True:
-        yield draw(rng, count)
+def stream(seeds: tuple[int, ...], count: int, first: int = 0, step: int = 1) -> Iterator[Packed]:
+    """Endless batches of `count` objects: number `first` and every `step`-th after it. Seeds and number fix each."""
+    for number in itertools.count(first, step):
+        yield draw(np.random.default_rng([DATA_VERSION, *seeds, number]), count)
 
 
 class _Stream(torch.utils.data.IterableDataset[Packed]):
-    def __init__(self, seed: int, count: int) -> None:
-        self.seed, self.count = seed, count
+    def __init__(self, seeds: tuple[int, ...], count: int, first: int) -> None:
+        self.seeds, self.count, self.first = seeds, count, first
 
     def __iter__(self) -> Iterator[Packed]:
         info = torch.utils.data.get_worker_info()
-        return stream(self.seed, self.count, 0 if info is None else info.id)
+        worker, step = (0, 1) if info is None else (info.id, info.num_workers)
+        return stream(self.seeds, self.count, self.first + worker, step)
 
 
-def loader(seed: int, count: int, workers: int) -> Iterator[Packed]:
-    """The stream, drawn by `workers` processes ahead of need (0: in this one)."""
-    extra = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-    return iter(torch.utils.data.DataLoader(_Stream(seed, count), batch_size=None, num_workers=workers, **extra))
+def loader(seeds: tuple[int, ...], count: int, workers: int, first: int = 0) -> Iterator[Packed]:
+    """Batches from number `first` on in their order, drawn by `workers` processes ahead of need (0: in this one)."""
+    extra: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+    data = _Stream(seeds, count, first)
+    return iter(torch.utils.data.DataLoader(data, batch_size=None, num_workers=workers, **extra))
 
 
 def _rows(solids: list[Solid] | tuple[Solid, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

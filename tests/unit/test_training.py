@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -10,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import eyes, fields, objects, scenes, train, words
+from training import eyes, fields, objects, scenes, train, validation, words
 from training.disturb import Faults, shown
 from training.kinds import KINDS
+from training.losses import _missed
 from training.measure import f_score
+from training.without import CHANNELS, FAULTS, TERMS, Blinded
 
 from meshwright.models.reconviagen import lifting
 from meshwright.models.reconviagen.lifting import HALF
+from meshwright.models.reconviagen.network import NetConfig
 from meshwright.synth import list_objects
 from meshwright.synth.field_kernel import SolidData
 from meshwright.synth.objects import get_object
@@ -72,11 +76,18 @@ def test_every_kind_makes_objects(kind: str) -> None:
 
 
 def test_the_same_seed_draws_the_same_objects() -> None:
-    one, two = (next(objects.stream(7, 5, 1)) for _ in range(2))
+    one, two = (next(objects.stream((7,), 5, 1)) for _ in range(2))
     assert one.kinds == two.kinds
     assert one.solids.tobytes() == two.solids.tobytes()
     assert one.eyes.tobytes() == two.eyes.tobytes()
-    assert next(objects.stream(7, 5, 2)).solids.tobytes() != one.solids.tobytes()
+    assert next(objects.stream((7,), 5, 2)).solids.tobytes() != one.solids.tobytes()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_have_numbers_whoever_draws_them(workers: int) -> None:
+    expected = [batch.solids.tobytes() for batch in itertools.islice(objects.stream((7, 0), 2, 3), 5)]
+    drawn = itertools.islice(objects.loader((7, 0), 2, workers, 3), 5)
+    assert [batch.solids.tobytes() for batch in drawn] == expected
 
 
 def test_training_never_sees_the_catalogue() -> None:
@@ -132,23 +143,72 @@ def test_the_measure_is_one_for_the_truth_and_falls_with_distance() -> None:
     assert f_score(away + 1, away - 0.4, HALF) == 0.0
 
 
+def test_what_is_missed_is_counted_at_both_surfaces() -> None:
+    # Two cells at the true surface and two at the guessed one; 0.25 FINE_LIMITs are 0.01.
+    truth = torch.tensor([0.1, 0.1, 1.0, -1.0, 1.0])
+    assert _missed(truth, truth).item() == 0.0
+    guess = torch.tensor([0.35, 0.1, 0.0, -1.0, 1.0])
+    assert _missed(guess, truth).item() == pytest.approx((0.5 + 0.0 + 0.8) / (3 + 1))
+
+
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> list[dict[str, object]]:
+    """The learning curve of a training of the smallest kind."""
+    monkeypatch.setattr(train, "prepare_validation", lambda *_, **__: {"": [ball_and_box()]})
+    given = f"train --out {folder} --device cpu --batch 1 --grid 32 --widths 8,8:8:16,8 --workers 0 --check 1e9".split()
+    monkeypatch.setattr(sys, "argv", [*given, *more])
+    train.main()
+    log: list[dict[str, object]] = json.loads((folder / "mini.json").read_text())["log"]
+    return log
+
+
 @pytest.mark.slow
-def test_one_piece_of_training_leaves_weights_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_in_pieces_is_the_same_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("safetensors")
     from meshwright.models.reconviagen.weights import load_checkpoint
 
-    monkeypatch.setattr(train, "prepare_validation", lambda device, arguments: [ball_and_box()])
-    words_ = ["train", "--out", str(tmp_path), "--device", "cpu", "--batch", "2", "--grid", "32", "--widths", "8,8,16"]
-    words_ += ["--workers", "0", "--seconds", "0.01", "--check", "100"]
-    monkeypatch.setattr(sys, "argv", words_)
-    train.main()
-    log = json.loads((tmp_path / "mini.json").read_text())["log"]
-    assert log[-1]["steps"] == 10
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    log = trained(whole, monkeypatch, "--steps", "4")
+    assert [row["steps"] for row in log] == [0, 4]
     assert {"six", "six+depth", "four", "three"} <= set(log[-1])
-    assert load_checkpoint(tmp_path / "mini.safetensors", "cpu").about["objects"] == "20"
-    monkeypatch.setattr(sys, "argv", [*words_, "--resume", "--seconds", "1000", "--piece", "0.01"])
-    train.main()
-    assert json.loads((tmp_path / "mini.json").read_text())["log"][-1]["steps"] > 10
+    trained(parts, monkeypatch, "--steps", "4", "--piece-steps", "1")
+    log = trained(parts, monkeypatch, "--steps", "4", "--resume")
+    assert [row["steps"] for row in log] == [0, 1, 4]
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in (whole, parts))
+    for name, value in one["net"].items():
+        torch.testing.assert_close(other["net"][name], value, rtol=0, atol=0)
+    found = load_checkpoint(parts / "mini.safetensors", "cpu")
+    assert found.about["objects"] == "4"
+    for name, value in found.prior.state_dict().items():
+        # Half precision: 11 bits.
+        torch.testing.assert_close(value, one["mean"][name], rtol=2**-11, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_anything_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = trained(tmp_path, monkeypatch, "--steps", "1", "--without", ",".join(CHANNELS + FAULTS + TERMS))
+    # The channel `depth` is no term's name.
+    assert {"fine", "coarse", "depth", "normal"} <= set(log[-1])
+    assert "score" not in log[-1]
+
+
+def test_outlines_cut_what_is_believed_even_where_the_start_is_left_out() -> None:
+    made = ball_and_box()
+    scores = []
+    for without in ((), ("start",)):
+        net = Blinded(NetConfig(view=8, coarse=(8, 16), fine=8), grid=32, without=without)
+        torch.nn.init.constant_(net.fine.out.bias, -2.0)  # everything is believed to be solid
+        scores.append(validation.validate(net, {"": [made]}, without)["six"])
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+    assert scores[0] > 0.2
+
+
+def test_time_runs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trained(tmp_path, monkeypatch, "--seconds", "0.001")[-1]["steps"] == train.TURN
+
+
+def test_validation_has_kinds_of_its_own_and_fresh_objects() -> None:
+    found = validation.prepare_validation("cpu", 32, known=1, fresh=1)
+    assert {name: len(made) for name, made in found.items()} == {"": 1, "fresh": 1}
 
 
 def test_the_catalogue_can_be_packed() -> None:

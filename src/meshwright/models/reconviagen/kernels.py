@@ -37,10 +37,7 @@ def outside_of_outline(sharp: float, soft: float) -> float:
     if sharp < 0.03 or sharp > 0.97:
         far = wp.clamp(soft, 0.001, 0.999)
         wide = -4.0 * wp.log(far / (1.0 - far)) / 1.702
-        if sharp < 0.5:
-            distance = wp.max(distance, wide)
-        else:
-            distance = wp.min(distance, wide)
+        distance = wp.where(sharp < 0.5, wp.max(distance, wide), wp.min(distance, wide))
     return distance
 
 
@@ -60,7 +57,8 @@ def surface_at(maps: wp.array4d(dtype=wp.float32), image: int, x: float, y: floa
         for j in range(2):
             r = row + i
             c = column + j
-            if r >= 0 and c >= 0 and r < maps.shape[2] and c < maps.shape[3]:
+            if r >= 0 and c >= 0 and r < maps.shape[2] and c < maps.shape[3]:  # noqa: SIM102
+                # Apart, because Warp works out both sides of an `and`.
                 if maps[image, 3, r, c] > 0.5:
                     weight = (1.0 - wp.abs(y - float(r))) * (1.0 - wp.abs(x - float(c)))
                     depth = maps[image, 0, r, c]

@@ -41,6 +41,8 @@ _REACH = 0.15
 """Distances to a view's surface are cut off here."""
 _GRAZING = 0.15
 """Least cosine between a surface and the view that sees it."""
+_KNOWN = -3.0
+"""How much less, as a logarithm, a depth that is known is doubted at first."""
 _STEPS = 96
 """Samples along each pixel's ray through the hull."""
 
@@ -74,8 +76,14 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Surfaces:
-    """What `ViewNet` says: depth relative to the cube's centre, its log error [B, V, P, P], normals [B, V, 3, P, P], features
-    [B, V, F, P, P]."""
+    """What `ViewNet` says.
+
+    Attributes:
+        depth: Relative to the cube's centre, positive towards the camera, float32 [B, V, P, P].
+        spread: Log of its likely error, float32 [B, V, P, P].
+        normal: In camera axes, unit length, float32 [B, V, 3, P, P].
+        features: What else it hands on, float32 [B, V, F, P, P].
+    """
 
     depth: torch.Tensor
     spread: torch.Tensor
@@ -129,23 +137,21 @@ class Prior(torch.nn.Module):
         normal = functional.normalize(out[:, :, 2:SURFACE_CHANNELS], dim=2, eps=1e-4)
         return Surfaces(
             depth=out[:, :, 0] + torch.where(known > 0.5, towards, fronts[:, :, 0]),
-            spread=out[:, :, 1].clamp(-7, 1),
+            spread=(out[:, :, 1] + _KNOWN * (known > 0.5)).clamp(-7, 1),
             normal=normal,
             features=out[:, :, SURFACE_CHANNELS:],
         )
 
-    def cells(
-        self, seen: Seen, layers: torch.Tensor, surfaces: Surfaces, begun: torch.Tensor
-    ) -> torch.Tensor:
-        """The coarse network's input [B, C, N, N, N]. Of what views say only the features are taught by what follows."""
+    def cells(self, seen: Seen, layers: torch.Tensor, surfaces: Surfaces, begun: torch.Tensor) -> torch.Tensor:
+        """The coarse network's input [B, C, N, N, N]. What follows teaches the view network only its features."""
         count, side = len(seen.present), self.grid // 2
         points = cube(side, layers.device)
         there = seen.present[..., None]
         with torch.no_grad():
             place, z = project(seen, points)
             masks = _looked_up(layers, place)
-            maps = [surfaces.depth[:, :, None], surfaces.spread[:, :, None], surfaces.normal, seen.picture[:, :, 1:4]]
-            maps = _looked_up(torch.cat(maps, 2), place)
+            flat = [surfaces.depth[:, :, None], surfaces.spread[:, :, None], surfaces.normal, seen.picture[:, :, 1:4]]
+            maps = _looked_up(torch.cat(flat, 2), place)
             behind = maps[:, :, 0] - (seen.distance[..., None] - z)
             on = (masks[:, :, 0] > 0.5) * there
             distance = (behind / -_REACH).clamp(-1, 1) * on

@@ -3,13 +3,13 @@
 Letters: B objects, V views (six slots, in the order of `VIEW_NAMES`), H pictures' side, N cells along a side.
 Three steps, each supervised by itself in training:
 
-1. `ViewNet` looks at every view, and at where the outlines of all others put the surface at the latest, and says how far
-   away and how inclined the surface is at each pixel; of what else it saw it hands features on.
+1. `ViewNet` looks at every view, and at where the outlines of all others put the surface at the earliest, and says how
+   far away and how inclined the surface is at each pixel; of what else it saw it hands features on.
 2. `CoarseNet` takes what all views say of each cell of a coarse grid and predicts a signed distance there.
 3. `FineNet` makes the grid twice as fine, where outlines count most.
 
-Signed distances are negative inside. Normalisation is by groups of channels of one object: with batch statistics what an
-object is said to be depended on the others in its batch, and hundredths of its size were lost in that.
+Signed distances are negative inside. Normalisation is by groups of channels of one object: with batch statistics what
+an object is said to be depended on the others in its batch, and hundredths of its size were lost in that.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-__all__ = ["COARSE_LIMIT", "FINE_LIMIT", "PICTURE_CHANNELS", "SURFACE_CHANNELS", "CoarseNet", "FineNet", "NetConfig", "ViewNet", "halved"]
+__all__ = [
+    "COARSE_LIMIT",
+    "FINE_LIMIT",
+    "PICTURE_CHANNELS",
+    "SURFACE_CHANNELS",
+    "CoarseNet",
+    "FineNet",
+    "NetConfig",
+    "ViewNet",
+    "halved",
+]
 
 VIEWS = 6
 PICTURE_CHANNELS = 10
-"""Mask, three colours, depth, whether depth is known, blurred mask, the hull's front, its thickness, whether there is one."""
+"""Mask, three colours, depth, whether it is known, blurred mask, the hull's front, its thickness, whether it is met."""
 SURFACE_CHANNELS = 5
 """What a view says of its surface: depth, how sure, normal."""
 FEATURES = 6
 """What else it hands on."""
 CELL_CHANNELS = 11 + FEATURES
-"""What a view says of a cell: three blurs of its mask, signed distance to its surface, how sure, normal, colours, features."""
+"""Three blurs of a view's mask, signed distance to its surface, how sure that is, normal, three colours, features."""
 SHARED_CHANNELS = 9
-"""Least of the three blurs over the views, their mean, share of slots that hold a view, where the cell lies, the start."""
+"""Least of the three blurs over the views, mean of one, share of slots with a view, where the cell lies, the start."""
 FINE_CHANNELS = 3
 """Least of two blurs of the masks over the views, and the start."""
 _GROUPS = 8
@@ -49,6 +59,31 @@ class NetConfig:
     fine: int = 48
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Group normalisation that keeps the layout with channels last, and half precision where it finds it.
+
+    Torch's own does so on a CPU. On a GPU it would turn a volume's layout over, and hand on four bytes for two.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if x.device.type == "cpu" else self.folded(x)
+
+    def folded(self, x: torch.Tensor) -> torch.Tensor:
+        """The same as one product and one sum for each channel."""
+        shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+        with torch.autocast(x.device.type, enabled=False):
+            width = self.num_channels // self.num_groups
+            groups = x.view(len(x), self.num_groups, width, *x.shape[2:])
+            rest = tuple(range(2, groups.dim()))
+            count = groups[0, 0].numel()
+            mean = groups.mean(rest, dtype=torch.float32)
+            power = torch.linalg.vector_norm(groups, dim=rest, dtype=torch.float32).square() / count
+            slope = torch.rsqrt((power - mean.square()).clamp(min=0) + self.eps)
+            scale = self.weight * slope.repeat_interleave(width, 1)
+            shift = self.bias - scale * mean.repeat_interleave(width, 1)
+            return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+
+
 class _Conv(nn.Module):
     """Convolution, group normalisation, ReLU; without bias, which the normalisation has."""
 
@@ -56,7 +91,7 @@ class _Conv(nn.Module):
         super().__init__()
         conv = nn.Conv2d if dims == 2 else nn.Conv3d
         self.conv = conv(inputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.GroupNorm(_GROUPS, outputs)
+        self.norm = _GroupNorm(_GROUPS, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = functional.relu(self.norm(self.conv(x)), inplace=True)
@@ -167,7 +202,7 @@ class CoarseNet(nn.Module):
 
 
 class FineNet(nn.Module):
-    """Coarse features and start and outlines within each cell to what the signed distance lacks in its eight parts.
+    """Coarse features and what is known within each cell to what the start lacks in its eight parts, in FINE_LIMITs.
 
     It works on coarse cells, with the eight parts as channels: eight times fewer places to compute at than on the fine
     grid itself, and on a GPU four times as fast.
@@ -181,7 +216,7 @@ class FineNet(nn.Module):
         self.out = _silent(nn.Conv3d(w, 8, 1))
 
     def forward(self, features: torch.Tensor, within: torch.Tensor) -> torch.Tensor:
-        """Coarse features, what is known within the cells [B, 8 FINE_CHANNELS, N, N, N]: [B, 8, N, N, N] FINE_LIMITs."""
+        """From coarse features and what is known within the cells [B, 8 FINE_CHANNELS, N, N, N]: [B, 8, N, N, N]."""
         x = self.first(torch.cat([features, within.to(features.dtype)], 1))
         x = x + self.second(x)
         y: torch.Tensor = self.out(x)

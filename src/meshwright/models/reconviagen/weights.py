@@ -60,7 +60,7 @@ def load_checkpoint(path: Path, device: str) -> Checkpoint:
         config = json.loads(about["config"])
         prior = Prior(NetConfig(**config | {"coarse": tuple(config["coarse"])}), grid=int(about["grid"]))
         missing, unknown = prior.load_state_dict(weights, strict=False)
-        faults = [name for name in missing if not name.endswith("num_batches_tracked")] + list(unknown)
+        faults = [*missing, *unknown]
         if faults:
             raise ValueError(f"{len(faults)} weights do not fit, such as {faults[0]}")
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
