@@ -27,13 +27,16 @@ def losses(
     count = sure.sum() + 1
     distance = seen.distance[..., None, None]
     off = (surfaces.depth - (distance - scenes.depth)).abs() * sure
-    likely = (off * torch.exp(-surfaces.spread) + surfaces.spread * sure).sum() / count
+    # Seitzer et al. 2022, arXiv:2203.09168: weighed by its own likely error, or surfaces that are nearly known would
+    # push a thousand times as hard as others. What is most likely stays so.
+    weight = torch.exp(0.5 * surfaces.spread.detach())
+    likely = ((off * torch.exp(-surfaces.spread) + surfaces.spread * sure) * weight).sum() / count
     facing = ((1 - (surfaces.normal * scenes.normal).sum(2)) * sure).sum() / count
     return {
         "fine": _distance_loss(fine, truth),
         "coarse": _distance_loss(coarse, rough),
         "score": 0.3 * _missed(fine, truth),
-        "depth": 0.2 * likely,
+        "depth": 0.5 * likely,
         "normal": 0.3 * facing,
     }
 

@@ -205,7 +205,8 @@ def step(
     torch.stack(list(terms.values())).sum().backward()
     if world > 1:
         average([p.grad for p in state.net.parameters() if p.grad is not None], world)
-    torch.nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
+    for part in (state.net.view, state.net.coarse, state.net.fine):
+        torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
     state.optimiser.step()
     follow(state)
     state.steps += 1
