@@ -54,8 +54,6 @@ def main() -> None:
     device = arguments.device if arguments.device == "cpu" else f"cuda:{rank}"
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(arguments.seed)
-    state = begin(arguments)
     kept = kept_in(out / "state.pt") if arguments.resume else {}
     # Workers are forked: before anything starts threads on the GPU.
     packs = loader((arguments.seed, rank), arguments.batch, arguments.workers, kept.get("steps", 0))
@@ -66,9 +64,8 @@ def main() -> None:
         torch.backends.cudnn.benchmark_limit = 4
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
-    for net in (state.net, state.mean):
-        net.to(device)
-        channels_last(net)
+    torch.manual_seed(arguments.seed)
+    state = begin(arguments, device)
     if kept:
         go_on(state, kept)
     if arguments.compile:
@@ -117,15 +114,16 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def begin(arguments: argparse.Namespace) -> State:
-    """Networks with random weights, or those of a checkpoint, on the CPU."""
+def begin(arguments: argparse.Namespace, device: str) -> State:
+    """Networks with random weights, or those of a checkpoint, on a device."""
     view, coarse, fine = arguments.widths.split(",")
     config = NetConfig(view=int(view), coarse=tuple(int(w) for w in coarse.split(":")), fine=int(fine))
     net = Blinded(config, grid=arguments.grid, without=arguments.without)
     if arguments.weights:
         net.load_state_dict(load_checkpoint(Path(arguments.weights), "cpu").prior.state_dict())
+    channels_last(net.to(device))
     mean = copy.deepcopy(net).requires_grad_(False)
-    fused = arguments.device != "cpu"
+    fused = device != "cpu"
     return State(
         net=net,
         mean=mean,
