@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from meshwright.models.reconviagen.weights import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +33,15 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"the sample objects are not beside the checkout ({folder.name}/data)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def packed_checkpoint() -> Checkpoint:
+    """The networks that come with meshwright; what needs them is skipped where those packed are of another design."""
+    from meshwright.errors import WeightsNotInstalledError
+    from meshwright.models.reconviagen.weights import load_checkpoint, packaged
+
+    try:
+        return load_checkpoint(packaged(), "cpu")
+    except WeightsNotInstalledError as error:
+        pytest.skip(f"the packed checkpoint has yet to be trained for these networks (training/README.md): {error}")

@@ -249,6 +249,7 @@ def test_ctrl_c_leaves_nothing_and_ends_with_130(six: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("packed_checkpoint")
 def test_inference_of_a_model_runs_it_all(six: Path, tmp_path: Path) -> None:
     model = meshwright.get_model("nvdiffrec", **SMALL)
     result = model.inference(six, tmp_path / "car")

@@ -50,15 +50,6 @@ def scene(names: tuple[str, ...] = VIEW_NAMES) -> tuple[tuple[View, ...], tuple[
 
 
 @pytest.fixture(scope="module")
-def checkpoint() -> Checkpoint:
-    """The trained one."""
-    try:
-        return load_checkpoint(packaged(), "cpu")
-    except WeightsNotInstalledError as error:
-        pytest.skip(f"the packed checkpoint has yet to be trained for these networks (training/README.md): {error}")
-
-
-@pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small checkpoint that has learned nothing: it says what the outlines say."""
     config = NetConfig(view=8, coarse=(8, 16), fine=8)
@@ -68,9 +59,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_checkpoint_says_what_it_is(checkpoint: Checkpoint) -> None:
-    assert checkpoint.family == "mini"
-    assert {"seed", "data_version", "objects", "seconds"} <= set(checkpoint.about)
+def test_the_checkpoint_says_what_it_is(packed_checkpoint: Checkpoint) -> None:
+    assert packed_checkpoint.family == "mini"
+    assert {"seed", "data_version", "objects", "seconds"} <= set(packed_checkpoint.about)
     folder = packaged().parent
     assert sum(file.stat().st_size for file in folder.iterdir()) < 32e6
     assert (folder / "mini.json").is_file()
@@ -133,10 +124,10 @@ def fitted(mesh: Mesh) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(("names", "most"), [(VIEW_NAMES, 0.012), (("front", "left", "top"), 0.02)])
-def test_a_ball_comes_out_round(checkpoint: Checkpoint, names: tuple[str, ...], most: float) -> None:
+def test_a_ball_comes_out_round(packed_checkpoint: Checkpoint, names: tuple[str, ...], most: float) -> None:
     views, cameras = scene(names)
     config = PriorConfig(grid=64, image_size=128)
-    mesh, report = prior_shape(views, cameras, checkpoint, SilentMonitor(), "cpu", config)
+    mesh, report = prior_shape(views, cameras, packed_checkpoint, SilentMonitor(), "cpu", config)
     assert report["views_shown"] == len(names)
     mean, largest = fitted(mesh)
     # Measured: 0.009 and 0.015 of the longest side.
