@@ -230,6 +230,7 @@ def test_a_wish_to_stop_leaves_nothing(six: Path, tmp_path: Path, stop_at: float
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("packed_checkpoint")
 def test_ctrl_c_leaves_nothing_and_ends_with_130(six: Path, tmp_path: Path) -> None:
     # What a shell starts in the background ignores SIGINT, and so would this child of it.
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
