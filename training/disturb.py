@@ -29,7 +29,7 @@ class Faults:
     turn: float = 0.0015
     masks: float = 0.4
     """Objects with soft, swollen or shrunken masks."""
-    depth: float = 0.3
+    depth: float = 0.15
     """Objects with depth renders; half of them fitted inexactly."""
     depth_offset: float = 0.005
     depth_scale: float = 0.03
