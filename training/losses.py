@@ -17,9 +17,9 @@ _NEAR, _BAND = 0.9, 2 * _TAU
 
 
 def losses(
-    fine: torch.Tensor, coarse: torch.Tensor, surfaces: Surfaces, scenes: Scenes, seen: Seen
+    fine: torch.Tensor, coarse: torch.Tensor, surfaces: Surfaces, scenes: Scenes, seen: Seen, *, score: float = 1.0
 ) -> dict[str, torch.Tensor]:
-    """Terms by name; their sum is what a step lowers."""
+    """Terms by name; their sum is what a step lowers. `score` is the weight of the term of that name."""
     truth = (scenes.field / FINE_LIMIT).clamp(-1, 1)
     half = halved(scenes.field[:, None])[:, 0]
     rough = (half / COARSE_LIMIT).clamp(-1, 1)
@@ -35,7 +35,7 @@ def losses(
     return {
         "fine": _distance_loss(fine, truth),
         "coarse": _distance_loss(coarse, rough),
-        "score": 0.3 * _missed(fine, truth),
+        "score": score * _missed(fine, truth),
         "depth": 0.5 * likely,
         "normal": 0.3 * facing,
     }

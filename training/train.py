@@ -94,6 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--piece-steps", type=int, default=2**62, help="steps of this call")
     parser.add_argument("--batch", type=int, default=8, help="objects a step and GPU")
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--score", type=float, default=1.0, help="weight of the loss's term that counts like F-scores")
     parser.add_argument("--grid", type=int, default=128)
     parser.add_argument("--widths", default="32,32:80:160:256,48", help="of the view, coarse and fine networks")
     parser.add_argument("--workers", type=int, default=8, help="processes that draw objects, for each GPU")
@@ -196,7 +197,7 @@ def step(
     seen = blinded(shown(scenes, faults, generator), arguments.without)
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
         fine, coarse, surfaces = state.net(seen)
-    terms = losses(fine, coarse, surfaces, scenes, seen)
+    terms = losses(fine, coarse, surfaces, scenes, seen, score=arguments.score)
     for name in {*TERMS} & {*arguments.without}:
         del terms[name]
     state.optimiser.zero_grad(set_to_none=True)
