@@ -322,10 +322,10 @@ def crowded(monkeypatch: pytest.MonkeyPatch, fits: Any) -> list[tuple[int, int]]
 def test_with_too_little_memory_it_takes_fewer_views_then_smaller_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshwright.models.stepping_down.LEAST_PIXELS", 16)
     tried = crowded(monkeypatch, lambda views, side: views <= 1 and side <= 32)
-    found = fitted()
+    found = fitted(replace(CONFIG, levels=tuple(replace(level, steps=3) for level in CONFIG.levels)))
     assert list(dict.fromkeys(tried)) == [(4, 32), (2, 32), (1, 32), (4, 64), (2, 64), (1, 64)]
     levels = found.report["levels"]
-    assert isinstance(levels, list) and [level["steps"] for level in levels] == [30, 30]
+    assert isinstance(levels, list) and [level["steps"] for level in levels] == [3, 3]
     assert [level["stepped_down"] for level in levels] == [{"at_once": 1, "pixels": 32}] * 2
     assert proposal._stepped_down(found.report)[0].count("1 view of 32 pixels") == 1
 

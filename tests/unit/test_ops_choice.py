@@ -25,11 +25,11 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_our_own_is_used_unless_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not ops.is_nvdiffrast()
+    assert not choice.is_nvdiffrast()
     monkeypatch.setenv(choice.VARIABLE, "")
     assert ops.rasterize(POS, TRI, (8, 8))[0].shape == (1, 8, 8, 4)
     monkeypatch.setenv(choice.VARIABLE, "meshwright")
-    assert not ops.is_nvdiffrast()
+    assert not choice.is_nvdiffrast()
 
 
 def test_an_unknown_name_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ PUBLIC = {
     """,
     "meshwright.rendering.ops": """
         CubeLevels HashGrid MipStack antialias build_mips build_neighbours build_topology cube_texture
-        deterministic hash_encode interpolate is_nvdiffrast rasterize stack_cube texture
+        deterministic hash_encode interpolate rasterize stack_cube texture
     """,
     "meshwright.texture": "TextureConfig bake_texture",
     "meshwright.models": """

@@ -24,6 +24,7 @@ from meshwright.models.refinement.lattice import FOLD_FREE, Lattice, apply, latt
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk, targets_of
 from meshwright.rendering import ops
+from meshwright.rendering.ops.choice import is_nvdiffrast
 from meshwright.replay import Replay
 from meshwright.types import Array, Camera, Mesh, Monitor, TexturedMesh, View
 
@@ -251,7 +252,7 @@ class _Fit:
             say: Hears which step comes; may raise.
             keep: Called between steps, where `state` is all that there is.
         """
-        step = Replay(self._step, self.scene.device, graphs=self.config.graphs and not ops.is_nvdiffrast())
+        step = Replay(self._step, self.scene.device, graphs=self.config.graphs and not is_nvdiffrast())
         while self.taken < self.level.steps and self.waited < _PATIENCE:
             say(self.taken)
             keep()

@@ -15,7 +15,7 @@ torch's current stream. There are no second derivatives. `choice` says how to ru
 from __future__ import annotations
 
 from meshwright.rendering.ops.antialias import antialias, build_neighbours, build_topology
-from meshwright.rendering.ops.choice import is_nvdiffrast, switched
+from meshwright.rendering.ops.choice import switched
 from meshwright.rendering.ops.cubemap import CubeLevels, cube_texture, stack_cube
 from meshwright.rendering.ops.hashgrid import HashGrid, hash_encode
 from meshwright.rendering.ops.interpolate import interpolate
@@ -35,7 +35,6 @@ __all__ = [
     "deterministic",
     "hash_encode",
     "interpolate",
-    "is_nvdiffrast",
     "rasterize",
     "stack_cube",
     "texture",

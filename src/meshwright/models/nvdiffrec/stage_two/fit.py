@@ -23,6 +23,7 @@ from meshwright.models.nvdiffrec.stage_two.config import LightingConfig
 from meshwright.models.nvdiffrec.stage_two.samples import Samples
 from meshwright.rendering import ops
 from meshwright.rendering.light import EnvironmentLight, LightMaps, bent_normals, shade_pbr
+from meshwright.rendering.ops.choice import is_nvdiffrast
 from meshwright.replay import Replay
 from meshwright.types import Array, TexturedMesh
 
@@ -111,7 +112,7 @@ class Fit:
         self.replays: dict[str, Replay] = {}
         # Filtering the light takes long on a CPU, so what it needs for the way back is kept until the light moves. A
         # recorded step has to make it itself.
-        self.recorded = device != "cpu" and config.graphs and not ops.is_nvdiffrast()
+        self.recorded = device != "cpu" and config.graphs and not is_nvdiffrast()
         self.made = None if self.recorded else self.light.maps()
         with torch.no_grad():
             self.maps = _apart(self.made or self.light.maps())
