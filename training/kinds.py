@@ -113,6 +113,68 @@ def creature(w: Words) -> list[Solid]:
     return solids
 
 
+def beast(w: Words) -> list[Solid]:
+    """Trunk, neck and head along one bent spine that swells and narrows; jointed legs that taper, ears, horns, tail.
+
+    Where a `creature` is put together from ellipsoids, this one flows: bellies hang, necks widen into chests.
+    """
+    long, trunk = w.u(0.3, 0.7), w.u(0.12, 0.28)
+    melt = w.u(0.02, 0.08)
+    sag, arch = w.u(-0.3, 0.3) * trunk, w.u(-0.3, 0.4) * trunk
+    shoulder: Vec = (0.0, arch, long * 0.5)
+    rise, reach = w.u(-0.05, 0.5), w.u(0.05, 0.35)
+    head = trunk * w.u(0.45, 1.1)
+    skull: Vec = (0.0, shoulder[1] + rise, shoulder[2] + reach + trunk * 0.5)
+    spine: list[Vec] = [
+        (0.0, w.u(-0.2, 0.2) * trunk, -long * 0.5),
+        (0.0, sag, w.u(-0.2, 0.2) * long),
+        shoulder,
+        (0.0, shoulder[1] + rise * w.u(0.4, 0.7), shoulder[2] + reach * w.u(0.3, 0.8)),
+        skull,
+    ]
+    radii = [trunk * w.u(0.7, 1.1), trunk * w.u(0.85, 1.25), trunk * w.u(0.75, 1.1), trunk * w.u(0.4, 0.8), head * 0.8]
+    solids = w.chain(spine, radii, seam=melt)
+    solids.append(w.superquadric(skull, (head, head * w.u(0.8, 1.1), head * w.u(0.8, 1.3)), w.u(2, 3)).blended(melt))
+    drop = head * w.u(0.0, 0.7)
+    muzzle: Vec = (0.0, skull[1] - drop, skull[2] + head * w.u(0.8, 1.7))
+    thick = head * w.u(0.35, 0.8)
+    solids.append(w.rod((0, skull[1] - drop * 0.4, skull[2] + head * 0.3), muzzle, head * 0.7, thick).blended(melt))
+    if w.maybe(0.4):
+        solids.append(w.ellipsoid(muzzle, (thick * w.u(0.9, 1.5), thick * 0.8, thick * 0.8)).blended(melt * 0.5))
+    if w.maybe(0.85):  # ears
+        base: Vec = (head * w.u(0.5, 0.9), skull[1] + head * w.u(0.3, 0.9), skull[2] - head * w.u(0.0, 0.5))
+        ear = w.ellipsoid(base, (head * w.u(0.25, 0.9), head * w.u(0.2, 0.8), head * w.u(0.08, 0.25)))
+        solids.append(ear.turned(x=w.u(-40, 40), y=w.u(-40, 40), z=w.u(-40, 60)).paired().blended(0.015))
+    if w.maybe(0.35):  # horns
+        root: Vec = (head * w.u(0.2, 0.6), skull[1] + head * 0.7, skull[2])
+        bow: Vec = (root[0] + head * w.u(0.1, 0.7), root[1] + head * w.u(0.2, 0.6), root[2] + head * w.u(-0.3, 0.3))
+        tip: Vec = (bow[0] + head * w.u(-0.3, 0.4), bow[1] + head * w.u(0.1, 0.6), bow[2] + head * w.u(-0.4, 0.4))
+        stout = head * w.u(0.1, 0.28)
+        solids.append(w.rod(root, bow, stout, stout * 0.7).paired().blended(0.01))
+        solids.append(w.rod(bow, tip, stout * 0.7, stout * 0.2).paired())
+    stand, thick = w.u(0.15, 0.55), trunk * w.u(0.2, 0.5)
+    for at in (0.45, -0.45) if w.maybe(0.9) else (-0.2,):
+        z = at * long * w.u(0.7, 1.05)
+        hip: Vec = (trunk * w.u(0.3, 0.75), -trunk * w.u(0.1, 0.5), z)
+        knee: Vec = (hip[0] + w.u(-0.02, 0.06), -trunk - stand * w.u(0.2, 0.5), z + w.u(-0.08, 0.08))
+        ankle: Vec = (knee[0] + w.u(-0.03, 0.03), -trunk - stand * 0.9, z + w.u(-0.08, 0.08))
+        solids.append(w.rod(hip, knee, thick * w.u(1.1, 2.0), thick).paired().blended(melt))
+        solids.append(w.rod(knee, ankle, thick, thick * w.u(0.6, 1.0)).paired().blended(melt * 0.7))
+        if w.maybe(0.6):
+            paw = thick * w.u(0.7, 1.2)
+            foot: Vec = (ankle[0], ankle[1] - paw * 0.5, ankle[2] + paw * w.u(0.0, 1.0))
+            solids.append(
+                w.superquadric(foot, (paw, paw * 0.7, paw * w.u(1.0, 1.8)), w.u(2, 4)).paired().blended(0.015)
+            )
+    if w.maybe(0.8):
+        path: list[Vec] = [(0.0, trunk * 0.3, -long * 0.5 - trunk * 0.5)]
+        for _ in range(w.n(1, 2)):
+            path.append((path[-1][0] + w.u(-0.1, 0.1), path[-1][1] + w.u(-0.25, 0.15), path[-1][2] - w.u(0.02, 0.2)))
+        slim = trunk * w.u(0.1, 0.45)
+        solids.extend(w.chain(path, [slim * w.u(0.6, 1.5) for _ in path], seam=0.02))
+    return solids
+
+
 def blob(w: Words) -> list[Solid]:
     """Rounded toys, fruit, stones: few smooth solids melted into each other, perhaps with a bite taken out."""
     mirrored = w.maybe(0.6)
@@ -503,7 +565,8 @@ def device(w: Words) -> list[Solid]:
 KINDS: dict[str, tuple[Callable[[Words], list[Solid]], float]] = {
     "melted": (melted, 7.0),
     "soup": (soup, 3.0),
-    "creature": (creature, 5.0),
+    "creature": (creature, 4.0),
+    "beast": (beast, 5.0),
     "blob": (blob, 3.0),
     "tubes": (tubes, 2.0),
     "ringed": (ringed, 1.0),

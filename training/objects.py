@@ -19,7 +19,7 @@ from training.words import Words
 
 __all__ = ["DATA_VERSION", "HALF", "Packed", "draw", "pack", "stream"]
 
-DATA_VERSION = 2
+DATA_VERSION = 3
 """Rises whenever the same seed would give other objects."""
 
 # The layouts of SolidData, PaintData, BodyData and LightData. Written out, because workers must not load Warp.

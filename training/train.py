@@ -26,7 +26,7 @@ from training.losses import losses
 from training.objects import DATA_VERSION, Packed, loader
 from training.scenes import Scenes, render
 from training.validation import prepare_validation, validate
-from training.without import CHANNELS, FAULTS, TERMS, Blinded, blinded, chosen_faults
+from training.without import CHANNELS, FAULTS, SHARES, TERMS, Blinded, blinded, chosen_faults
 
 TURN = 10
 """Steps between two looks at the clock."""
@@ -105,6 +105,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="fuse what lies between convolutions (takes a minute)")
     known = CHANNELS + FAULTS + TERMS
     parser.add_argument("--without", default="", help=f"leave out, comma-separated: {', '.join(known)}")
+    parser.add_argument(
+        "--shares", default="", help=f"shares of objects, such as missing=0.25,depth=0.05: {', '.join(SHARES)}"
+    )
     parser.add_argument("--check", type=float, default=60.0, help="seconds between validations")
     parser.add_argument("--look", type=int, default=12, help="objects of each sort in a validation")
     arguments = parser.parse_args()
@@ -112,7 +115,18 @@ def parse() -> argparse.Namespace:
     unknown = set(arguments.without) - set(known)
     if unknown:
         parser.error(f"--without knows {', '.join(known)}, not {', '.join(sorted(unknown))}")
+    try:
+        arguments.shares = {name: float(value) for name, value in _pairs(arguments.shares)}
+        chosen_faults((), arguments.shares)
+    except ValueError as error:
+        parser.error(f"--shares wants NAME=SHARE with NAME of {', '.join(SHARES)} and SHARE in 0 to 1: {error}")
     return arguments
+
+
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        yield name, value
 
 
 def begin(arguments: argparse.Namespace, device: str) -> State:
@@ -153,7 +167,7 @@ def run(
 ) -> None:
     """Steps until this piece, or the whole training, is over."""
     generator = torch.Generator(device)
-    faults = chosen_faults(arguments.without)
+    faults = chosen_faults(arguments.without, arguments.shares)
     if rank == 0 and state.steps == 0:
         note(state, validation, arguments, {})
     begun, before, first = time.perf_counter(), state.elapsed, state.steps
@@ -174,7 +188,8 @@ def run(
         set_rate(state, arguments)
         # Each step's chance is its own: it does not matter in which piece it is taken.
         generator.manual_seed(int(np.random.SeedSequence([arguments.seed, rank, state.steps]).generate_state(1)[0]))
-        terms = step(state, next(packs), faults, generator, arguments, device, world)
+        scenes = render(next(packs), grid=arguments.grid, device=device)
+        terms = step(state, scenes, faults, generator, arguments, device, world)
         names = list(terms)
         running.append(torch.stack(list(terms.values())))
     state.elapsed = before + time.perf_counter() - begun
@@ -185,15 +200,14 @@ def run(
 
 def step(
     state: State,
-    packed: Packed,
+    scenes: Scenes,
     faults: Faults,
     generator: torch.Generator,
     arguments: argparse.Namespace,
     device: str,
     world: int,
 ) -> dict[str, torch.Tensor]:
-    """One batch is rendered, looked at and learned from. Returns the terms of its loss."""
-    scenes = render(packed, grid=arguments.grid, device=device)
+    """One batch is looked at and learned from. Returns the terms of its loss."""
     seen = blinded(shown(scenes, faults, generator), arguments.without)
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
         fine, coarse, surfaces = state.net(seen)

@@ -1,7 +1,8 @@
-"""What can be left out of a training, to see what it is worth."""
+"""What can be left out of a training, to see what it is worth, or be rarer in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -10,12 +11,14 @@ from meshwright.models.reconviagen.lifting import Prior, Seen, Surfaces
 from meshwright.models.reconviagen.network import NetConfig
 from training.disturb import Faults
 
-__all__ = ["CHANNELS", "FAULTS", "TERMS", "Blinded", "blinded", "chosen_faults"]
+__all__ = ["CHANNELS", "FAULTS", "SHARES", "TERMS", "Blinded", "blinded", "chosen_faults"]
 
 CHANNELS = ("colour", "depth", "front", "features", "start")
 FAULTS = ("missing", "calibration", "masks", "exposure", "grey")
 TERMS = ("score",)
 """Of the loss."""
+SHARES = ("missing", "calibration", "masks", "depth", "grey")
+"""What befalls a share of the objects (`Faults`)."""
 
 
 class Blinded(Prior):
@@ -45,9 +48,20 @@ class Blinded(Prior):
         return begun
 
 
-def chosen_faults(without: tuple[str, ...]) -> Faults:
-    """Those of training, less what is left out; without depth no object comes with depth renders."""
-    return replace(Faults(), **{name: 0.0 for name in without if name in (*FAULTS, "depth")})
+def chosen_faults(without: tuple[str, ...], shares: Mapping[str, float] | None = None) -> Faults:
+    """Those of training, less what is left out; without depth no object comes with depth renders.
+
+    Args:
+        without: Left out.
+        shares: Shares of objects in place of the usual ones, by name of `SHARES`.
+    Raises:
+        ValueError: A share of that name does not exist, or does not lie within 0 and 1.
+    """
+    shares = dict(shares or {})
+    wrong = [f"{name}={share}" for name, share in shares.items() if name not in SHARES or not 0 <= share <= 1]
+    if wrong:
+        raise ValueError(", ".join(wrong))
+    return replace(Faults(), **(shares | {name: 0.0 for name in without if name in (*FAULTS, "depth")}))
 
 
 def blinded(seen: Seen, without: tuple[str, ...]) -> Seen:
