@@ -77,7 +77,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--grid", type=int, default=64)
     parser.add_argument("--widths", default="16,16:40:80:128,24", help="as training.train has them")
     parser.add_argument("--workers", type=int, default=8, help="processes that draw objects")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--look", type=int, default=12, help="objects of each sort in a validation")
     arguments = parser.parse_args()

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import eyes, fields, objects, scenes, train, validation, words
+from training import compare, eyes, fields, objects, scenes, train, validation, words
 from training.disturb import Faults, shown
 from training.kinds import KINDS
 from training.losses import _missed
 from training.measure import f_score
-from training.without import CHANNELS, FAULTS, TERMS, Blinded
+from training.without import CHANNELS, FAULTS, TERMS, Blinded, chosen_faults
 
 from meshwright.models.reconviagen import lifting
 from meshwright.models.reconviagen.lifting import HALF
@@ -189,6 +189,34 @@ def test_anything_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # The channel `depth` is no term's name.
     assert {"fine", "coarse", "depth", "normal"} <= set(log[-1])
     assert "score" not in log[-1]
+
+
+def test_shares_of_objects_can_be_chosen() -> None:
+    assert chosen_faults(("masks",), {"missing": 0.25}) == replace(Faults(), missing=0.25, masks=0.0)
+    with pytest.raises(ValueError, match=r"scale=0.1, depth=2"):
+        chosen_faults((), {"scale": 0.1, "depth": 2})
+
+
+@pytest.mark.slow
+def test_trainings_beside_each_other_differ_by_what_they_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("--batch", "1", "--grid", "32", "--widths", "8,8:8:16,8", "--workers", "0", "--steps", "1")
+    call = ["compare", "--out", str(tmp_path), "--device", "cpu", "--names", "all,exposure,score", *small]
+    monkeypatch.setattr(sys, "argv", call)
+    before = {}
+
+    def learn(one: compare.Learner, *rest: object) -> None:
+        before.setdefault(one.name, [p.detach().clone() for p in one.state.net.parameters()])
+        original(one, *rest)  # type: ignore[arg-type]
+
+    original = compare.learn
+    monkeypatch.setattr(compare, "learn", learn)
+    monkeypatch.setattr(compare, "prepare_validation", lambda *_, **__: {"": [ball_and_box()]})
+    compare.main()
+    for name in ("exposure", "score"):
+        for p, q in zip(before["all"], before[name], strict=True):
+            torch.testing.assert_close(p, q, rtol=0, atol=0)
+    rows = json.loads((tmp_path / "compare.json").read_text())["rows"]
+    assert [(row["name"], row["steps"]) for row in rows] == [("all", 1), ("exposure", 1), ("score", 1)]
 
 
 def test_outlines_cut_what_is_believed_even_where_the_start_is_left_out() -> None:
