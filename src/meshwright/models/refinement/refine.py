@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from meshwright.models.adam import Adam
 from meshwright.models.base import Memory
 from meshwright.models.refinement.config import Level, RefineConfig
 from meshwright.models.refinement.descent import UniformAdam
@@ -225,9 +226,7 @@ class _Fit:
         self.field = UniformAdam(self.controls, level.move * scene.size)
         self.cameras = [UniformAdam(p, level.turn) for p in scene.poses.parameters()] if free_cameras else []
         recordable = scene.device != "cpu"
-        self.colours = torch.optim.Adam(
-            [self.texture], lr=config.texture_rate, betas=(0.9, 0.98), capturable=recordable
-        )
+        self.colours = Adam([self.texture], lr=config.texture_rate, betas=(0.9, 0.98), capturable=recordable)
         self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
         self.best, self.best_loss, self.first = self._state(), math.inf, math.nan
         self.waited, self.taken = 0, 0
@@ -280,13 +279,12 @@ class _Fit:
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, on the host; camera corrections aside."""
-        adam = self.colours.state_dict()["state"].get(0, {})
         return {
             "controls": self.controls.detach().cpu().numpy(),
             "texture": self.texture.detach().cpu().numpy(),
             "field": self.field.state(),
             "cameras": [camera.state() for camera in self.cameras],
-            "colours": {name: value.cpu().numpy() for name, value in adam.items()},
+            "colours": {name: value.cpu().numpy() for name, value in self.colours.state[self.texture].items()},
             "best": [value.cpu().numpy() for value in self.best],
             "numbers": [self.best_loss, self.first, self.waited, self.taken],
         }
@@ -299,11 +297,8 @@ class _Fit:
         self.field.restore(state["field"])
         for camera, kept in zip(self.cameras, state["cameras"], strict=True):
             camera.restore(kept)
-        if state["colours"]:
-            adam = {name: torch.from_numpy(value) for name, value in state["colours"].items()}
-            self.colours.load_state_dict(
-                {"state": {0: adam}, "param_groups": self.colours.state_dict()["param_groups"]}
-            )
+        for name, value in self.colours.state[self.texture].items():
+            value.copy_(torch.from_numpy(state["colours"][name]))
         self.best = [torch.from_numpy(value).to(self.scene.device) for value in state["best"]]
         self.best_loss, self.first = (float(value) for value in state["numbers"][:2])
         self.waited, self.taken = (int(value) for value in state["numbers"][2:])
