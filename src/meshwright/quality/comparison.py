@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from meshwright.colour import linear_to_srgb
 from meshwright.quality.metrics import DepthError, depth_error, flip, psnr, silhouette_iou, ssim
 from meshwright.rendering import Picture, rasterize_mesh, render_coloured, render_textured
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Array, Camera, ColouredMesh, MaskSource, TexturedMesh, View
 
 __all__ = ["Comparison", "area_resize", "compare_view", "working_size"]
@@ -54,7 +55,13 @@ def working_size(width: int, height: int, longest: int) -> tuple[int, int]:
 
 
 def compare_view(
-    mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, *, longest: int, device: str = "cpu"
+    mesh: TexturedMesh | ColouredMesh,
+    camera: Camera,
+    view: View,
+    *,
+    longest: int,
+    device: str = "cpu",
+    uploads: Uploads | None = None,
 ) -> Comparison:
     """Render a mesh from a view's camera and compare.
 
@@ -90,19 +97,26 @@ def compare_view(
         psnr_white=psnr(reference_white, shown_white),
         ssim_white=ssim(reference_white, shown_white),
         silhouette_iou=silhouette_iou(mask, picture.alpha),
-        depth=_compare_depth(mesh, camera, view, device),
+        depth=_compare_depth(mesh, camera, view, device, uploads),
     )
 
 
-def render(mesh: TexturedMesh | ColouredMesh, camera: Camera, *, supersample: int = 2, device: str = "cpu") -> Picture:
+def render(
+    mesh: TexturedMesh | ColouredMesh,
+    camera: Camera,
+    *,
+    supersample: int = 2,
+    device: str = "cpu",
+    uploads: Uploads | None = None,
+) -> Picture:
     """The look of any kind of mesh: its colours, or its material under its own light."""
     if isinstance(mesh, TexturedMesh) and mesh.material is not None:
         from meshwright.rendering.lit import render_lit  # brings torch, which colours alone do without
 
-        return render_lit(mesh, camera, supersample=supersample, device=device)
+        return render_lit(mesh, camera, supersample=supersample, device=device, uploads=uploads)
     if isinstance(mesh, TexturedMesh):
-        return render_textured(mesh, camera, supersample=supersample, device=device)
-    return render_coloured(mesh, camera, supersample=supersample, device=device)
+        return render_textured(mesh, camera, supersample=supersample, device=device, uploads=uploads)
+    return render_coloured(mesh, camera, supersample=supersample, device=device, uploads=uploads)
 
 
 def area_resize(image: Array, width: int, height: int) -> Array:
@@ -124,7 +138,9 @@ def _area_weights(old: int, new: int) -> csr_array:
     return csr_array(((np.diff(edges) * new).astype(np.float32), place), shape=(new, old))
 
 
-def _compare_depth(mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, device: str) -> DepthError | None:
+def _compare_depth(
+    mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View, device: str, uploads: Uploads | None
+) -> DepthError | None:
     if view.depth is None:
         return None
     height, width = view.depth.values.shape
@@ -132,7 +148,7 @@ def _compare_depth(mesh: TexturedMesh | ColouredMesh, camera: Camera, view: View
     columns = ((np.arange(camera.width) + 0.5) * width / camera.width).astype(int)
     # Nearest sample: averaging depth across a silhouette makes depths that are nowhere.
     values, valid = view.depth.values[rows][:, columns], view.depth.valid[rows][:, columns]
-    z = rasterize_mesh(mesh.mesh, camera, device=device).z
+    z = rasterize_mesh(mesh.mesh, camera, device=device, uploads=uploads).z
     return depth_error(values, valid, z, view.depth.kind)
 
 
