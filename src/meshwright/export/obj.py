@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ from meshwright.export.files import encode_png, write_atomic
 from meshwright.export.panorama import LIGHT_SUFFIX, write_hdr
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
-__all__ = ["write_obj"]
+__all__ = ["PlainObj", "read_plain_obj", "write_obj"]
 
 MATERIAL = "base"
+_FACE = re.compile(rb"f \d+/\d+/\d+ \d+/\d+/\d+ \d+/\d+/\d+\s*")
 
 
 def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -> tuple[Path, Path, Path]:
@@ -72,3 +75,56 @@ def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
 
 def _rows(pattern: str, values: Array) -> list[str]:
     return [pattern % tuple(row) for row in values.tolist()]
+
+
+@dataclass(frozen=True)
+class PlainObj:
+    """What an OBJ file of the form that `write_obj` gives it says.
+
+    Attributes:
+        vertices: float32 [N, 3].
+        faces: int32 [F, 3].
+        uv: float32 [T, 2].
+        uv_faces: int32 [F, 3].
+        library: The name of its MTL file.
+    """
+
+    vertices: Array
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    library: str
+
+
+def read_plain_obj(path: Path) -> PlainObj | None:
+    """An OBJ file of nothing but triangles `a/b/c` under one material; None for one of any other form.
+
+    Any OBJ file can be read by trimesh, and tests compare the two. But importing it takes longer than all else that is
+    done to judge a result on a GPU.
+    """
+    lines = path.read_bytes().split(b"\n")
+    rows: dict[bytes, list[bytes]] = {word: [] for word in (b"v", b"vt", b"vn", b"f", b"mtllib", b"usemtl", b"o", b"s")}
+    for line in lines:
+        word, _, rest = line.partition(b" ")
+        if word in rows:
+            rows[word].append(rest)
+        elif word.strip() and not word.startswith(b"#"):
+            return None
+    plain = len(rows[b"mtllib"]) == len(rows[b"usemtl"]) == 1 and len(rows[b"o"]) <= 1 and rows[b"f"] and rows[b"vt"]
+    if not plain or not all(_FACE.fullmatch(b"f " + row) for row in rows[b"f"]):
+        return None
+    try:
+        corners = np.array(b" ".join(rows[b"f"]).replace(b"/", b" ").split(), np.int64).reshape(-1, 3, 3) - 1
+        vertices = np.array(b" ".join(rows[b"v"]).split(), np.float64).reshape(len(rows[b"v"]), 3)
+        uv = np.array(b" ".join(rows[b"vt"]).split(), np.float64).reshape(len(rows[b"vt"]), 2)
+    except ValueError:
+        return None  # more numbers in a row, or words that are none
+    if corners.min() < 0 or (corners[..., :2].max((0, 1)) >= (len(vertices), len(uv))).any():
+        return None
+    return PlainObj(
+        vertices=vertices.astype(np.float32),
+        faces=corners[..., 0].astype(np.int32),
+        uv=uv.astype(np.float32),
+        uv_faces=corners[..., 1].astype(np.int32),
+        library=rows[b"mtllib"][0].decode("utf-8", "replace").strip(),
+    )
