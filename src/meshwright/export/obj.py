@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ MATERIAL = "base"
 _FACE = re.compile(rb"f \d+/\d+/\d+ \d+/\d+/\d+ \d+/\d+/\d+\s*")
 
 
-def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -> tuple[Path, Path, Path]:
+def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | None = None) -> tuple[Path, Path, Path]:
     """Write NAME.obj, NAME.mtl and NAME.png; the texture first, so that an OBJ in place always finds its parts.
 
     With a material also its maps (NAME_roughness.png and so on, named in the MTL) and NAME_light.hdr.
@@ -28,7 +29,7 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
     Args:
         textured: What to write.
         path: The OBJ file.
-        png: The texture already encoded, if the caller has it.
+        png: Gives the texture encoded, where the caller has that done elsewhere; it is waited for as late as possible.
     Returns:
         The three paths: obj, mtl, png.
     Raises:
@@ -36,23 +37,24 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
         OutputError: A file cannot be written.
     """
     check_textured(textured)
-    texture = write_atomic(path.with_suffix(".png"), png if png is not None else encode_png(textured.base_color_srgb))
-    # No specular part, no emission: the photographs' light is in the base colour already.
-    material = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", "d 1", f"map_Kd {texture.name}"]
-    if textured.material is not None:
-        material += _write_maps(textured.material, path)
-    mtl = write_atomic(path.with_suffix(".mtl"), "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
-    mesh = textured.mesh
+    mesh, library = textured.mesh, path.with_suffix(".mtl")
     # Nine digits bring every float32 back exactly.
-    lines = [f"# meshwright {__version__}", f"mtllib {mtl.name}", "o object"]
+    lines = [f"# meshwright {__version__}", f"mtllib {library.name}", "o object"]
     lines += _rows("v %.9g %.9g %.9g", mesh.vertices)
     lines += _rows("vt %.9g %.9g", textured.uv)
     lines += _rows("vn %.6g %.6g %.6g", mesh.vertex_normals())
     lines += [f"usemtl {MATERIAL}", "s 1"]
     v, t = (mesh.faces + 1).tolist(), (textured.uv_faces + 1).tolist()
     lines += [f"f {a}/{i}/{a} {b}/{j}/{b} {c}/{k}/{c}" for (a, b, c), (i, j, k) in zip(v, t, strict=True)]
+    encoded = encode_png(textured.base_color_srgb) if png is None else png()
+    texture = write_atomic(path.with_suffix(".png"), encoded)
+    # No specular part, no emission: the photographs' light is in the base colour already.
+    material = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", "d 1", f"map_Kd {texture.name}"]
+    if textured.material is not None:
+        material += _write_maps(textured.material, path)
+    write_atomic(library, "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
     write_atomic(path, ("\n".join(lines) + "\n").encode())
-    return path, mtl, texture
+    return path, library, texture
 
 
 def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
