@@ -284,6 +284,7 @@ def test_one_shot_commands_end_at_once(
     ended: list[int] = []
     monkeypatch.setattr(program, "app", end)
     monkeypatch.setattr("sys.argv", ["meshwright", command])
+    monkeypatch.setattr("gc.set_threshold", lambda *thresholds: None)
     monkeypatch.setattr("os._exit", ended.append)
     monkeypatch.setattr("logging.shutdown", lambda: None)
     with pytest.raises(SystemExit):
