@@ -291,6 +291,7 @@ class _Fit:
                     parameter.grad = None
                 step = self._replayed()  # what was recorded goes first, and its memory with it
                 self._take_on(lighter(self.load, error))
+                self.best_loss, self.waited = math.inf, 0  # losses of other pictures say nothing of these
                 continue
             self.taken += count
             # Only here the host waits for the device.
