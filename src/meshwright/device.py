@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import platform
@@ -24,6 +25,7 @@ __all__ = [
     "cpu_threads",
     "describe_device",
     "map_threads",
+    "open_early",
     "pick_device",
     "turn",
 ]
@@ -63,10 +65,44 @@ def pick_device(wanted: str = "auto") -> str:
     raise DeviceError(f"CUDA is not available: {_why_no_cuda()}.", hint="Use --device cpu (or auto).")
 
 
+def open_early(wanted: str = "auto") -> threading.Thread | None:
+    """Has the driver open a GPU while the program still imports: a second that needs no interpreter.
+
+    torch and Warp then find the context that they share with everybody (the primary one) as it is. Nothing is checked,
+    and whatever goes wrong shows when the device is picked.
+
+    Args:
+        wanted: As for `pick_device`.
+    Returns:
+        The thread that does it; None where there is nothing to open.
+    """
+    name, _, number = wanted.partition(":")
+    if name not in ("auto", "cuda") or (number and not number.isdecimal()) or not _has_driver():
+        return None
+
+    def work() -> None:
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return
+        device, context = ctypes.c_int(), ctypes.c_void_p()
+        # Each answers 0 when it went well.
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), int(number or 0)) == 0:
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def _has_driver() -> bool:
+    """Whether this machine may have a CUDA driver; its own device file tells on Linux."""
+    return sys.platform != "linux" or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
 def _cuda_device_count() -> int:
     """CUDA devices that torch can use; 0 for a build without CUDA or a machine without a driver."""
-    # Reading the driver's own device file first spares CPU-only machines the second that importing torch takes.
-    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+    if not _has_driver():  # this spares CPU-only machines the second that importing torch takes
         return 0
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import meshwright
+from meshwright.cli import app as program
 from meshwright.cli import console
 from meshwright.cli.app import app
 from meshwright.cli.doctor import PACKAGES, examine
@@ -266,3 +268,36 @@ def test_the_package_can_be_run() -> None:
         [sys.executable, "-m", "meshwright", "--version"], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout == f"meshwright {meshwright.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "left"), [("reconstruct", 3, [3]), ("evaluate", None, [0]), ("serve", 0, []), ("--help", 0, [])]
+)
+def test_one_shot_commands_end_at_once(
+    monkeypatch: pytest.MonkeyPatch, command: str, code: int | None, left: list[int]
+) -> None:
+    """Whoever may have children or connections to close is left to Python."""
+
+    def end() -> None:
+        raise SystemExit(code)
+
+    ended: list[int] = []
+    monkeypatch.setattr(program, "app", end)
+    monkeypatch.setattr("sys.argv", ["meshwright", command])
+    monkeypatch.setattr("gc.set_threshold", lambda *thresholds: None)
+    monkeypatch.setattr("os._exit", ended.append)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    with pytest.raises(SystemExit):
+        program.main()
+    assert ended == left
+
+
+def test_what_cannot_be_delivered_does_not_end_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    monkeypatch.setattr("os._exit", lambda code: pytest.fail("left"))
+    program._leave(0)

@@ -18,6 +18,7 @@ from meshwright.device import (
     cpu_threads,
     describe_device,
     map_threads,
+    open_early,
     pick_device,
     turn,
 )
@@ -61,6 +62,46 @@ def test_missing_second_gpu_names_the_range(gpus) -> None:
     gpus(2)
     with pytest.raises(DeviceError, match=r"no CUDA device 2; this machine has 2\. Use cuda:0 to cuda:1"):
         pick_device("cuda:2")
+
+
+class _Driver:
+    """Stands in for libcuda: notes what is called, and answers what it is told to."""
+
+    def __init__(self, **answers: int) -> None:
+        self.called: list[str] = []
+        self.answers = answers
+
+    def __getattr__(self, name: str):
+        def call(*arguments: object) -> int:
+            self.called.append(f"{name} {arguments[1]}" if name == "cuDeviceGet" else name)
+            return self.answers.get(name, 0)
+
+        return call
+
+
+def test_a_gpu_is_opened_while_the_program_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = _Driver()
+    monkeypatch.setattr(device_module, "_has_driver", lambda: True)
+    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: driver)
+    opening = open_early("cuda:1")
+    assert opening is not None
+    opening.join()
+    assert driver.called == ["cuInit", "cuDeviceGet 1", "cuDevicePrimaryCtxRetain"]
+
+
+def test_opening_early_leaves_every_fault_to_whoever_picks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_early("cpu") is None
+    monkeypatch.setattr(device_module, "_has_driver", lambda: False)
+    assert open_early("cuda") is None
+    monkeypatch.setattr(device_module, "_has_driver", lambda: True)
+    assert open_early("gpu") is None
+    driver = _Driver(cuInit=100)
+    for library in (lambda name: driver, lambda name: (_ for _ in ()).throw(OSError(name))):
+        monkeypatch.setattr(device_module.ctypes, "CDLL", library)
+        opening = open_early()
+        assert opening is not None
+        opening.join()
+    assert driver.called == ["cuInit"]
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "", "cpu:1", "cuda:x", "cuda:-1", "auto:0"])

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from meshwright.export import (
     write_obj,
     write_ply,
 )
+from meshwright.export.obj import read_plain_obj
 from meshwright.transforms import read_cameras
 from meshwright.types import Camera, ColouredMesh, MaterialMaps, Mesh, TexturedMesh
 
@@ -86,6 +88,36 @@ def test_reopened_files_are_what_was_written(tmp_path: Path, suffix: str) -> Non
     assert len(read.mesh.vertices) == len(textured.mesh.vertices)
     # 1 - (1 - v) in float32.
     np.testing.assert_allclose(read.uv[read.uv_faces], textured.uv[textured.uv_faces], atol=6e-8)
+
+
+def test_our_own_obj_is_read_as_trimesh_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    obj, _, _ = write_obj(make_textured(), tmp_path / "own.obj")
+    quick = load_textured(obj)
+    monkeypatch.setattr("meshwright.export.load.read_plain_obj", lambda path: None)
+    slow = load_textured(obj)
+    assert isinstance(quick, TexturedMesh) and isinstance(slow, TexturedMesh)
+    np.testing.assert_array_equal(quick.mesh.vertices, slow.mesh.vertices)
+    np.testing.assert_array_equal(quick.mesh.faces, slow.mesh.faces)
+    np.testing.assert_array_equal(quick.uv[quick.uv_faces], slow.uv[slow.uv_faces])
+    np.testing.assert_array_equal(quick.base_color_srgb, slow.base_color_srgb)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("f ", "f 1/1/1 ", 1),  # four corners
+        lambda text: text.replace("usemtl base", "usemtl base\nusemtl other"),
+        lambda text: text.replace("v ", "v x ", 1),
+        lambda text: text + "f 1/1/1 2/2/2 999999/1/1\n",
+        lambda text: text + "f -1/-1/-1 -2/-2/-2 -3/-3/-3\n",
+        lambda text: text + "l 1 2\n",
+    ],
+)
+def test_an_obj_of_another_form_is_left_to_trimesh(tmp_path: Path, change: Callable[[str], str]) -> None:
+    obj, _, _ = write_obj(make_textured(), tmp_path / "own.obj")
+    assert read_plain_obj(obj) is not None
+    obj.write_text(change(obj.read_text()))
+    assert read_plain_obj(obj) is None
 
 
 def test_ply_colours_are_those_of_the_texture(tmp_path: Path) -> None:

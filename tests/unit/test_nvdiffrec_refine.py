@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from meshwright.checkpoint import Checkpoints
-from meshwright.errors import Cancelled
+from meshwright.errors import Cancelled, VramError
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
 from meshwright.models.refinement.config import Level, RefineConfig
-from meshwright.models.refinement.refine import Refinement, refine
+from meshwright.models.refinement.refine import Refinement, _Fit, refine
 from meshwright.rendering import rasterize_mesh
 from meshwright.running import Steps
 from meshwright.types import Camera, Mesh, SilentMonitor, TexturedMesh, View, ViewSet
@@ -197,3 +198,69 @@ def test_what_was_kept_of_another_mesh_is_left_alone(tmp_path: Path) -> None:
         memory=memory,
     )
     assert len(found.fields) == 2
+
+
+def crowded(monkeypatch: pytest.MonkeyPatch, fits: Callable[[int, int], bool]) -> list[tuple[int, int]]:
+    """Steps find no memory unless `fits(views, side)`; returns those that were tried."""
+    tried: list[tuple[int, int]] = []
+    plain = _Fit._loss
+
+    def loss(self: _Fit) -> torch.Tensor:
+        tried.append((self.load.at_once, self.width))
+        found = plain(self)
+        if not fits(*tried[-1]):
+            found.backward()  # type: ignore[no-untyped-call]  # gradients of a step that is never taken
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return found
+
+    monkeypatch.setattr(_Fit, "_loss", loss)
+    return tried
+
+
+FEW = replace(CONFIG, levels=tuple(replace(level, steps=6) for level in CONFIG.levels))
+
+
+def test_with_too_little_memory_it_takes_fewer_views_then_smaller_pictures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("meshwright.models.stepping_down.LEAST_PIXELS", 16)
+    tried = crowded(monkeypatch, lambda views, side: views <= 1 and side <= 24)
+    wrong = egg((1.06, 0.95, 1.0))
+    memory = Notebook(tmp_path)
+    found = refine(
+        grey(wrong),
+        wrong.vertices,
+        VIEWS,
+        CAMERAS,
+        doubt=0.1,
+        free_cameras=True,
+        config=FEW,
+        monitor=SilentMonitor(),
+        device="cpu",
+        memory=memory,
+        pause_s=0.0,
+    )
+    assert list(dict.fromkeys(tried)) == [(6, 48), (3, 48), (1, 48), (1, 24), (6, 96), (3, 96), (1, 96)]
+    levels: Any = found.report["levels"]
+    assert [level["stepped_down"] for level in levels] == [{"at_once": 1, "pixels": 24}] * 2
+    assert [level["steps"] for level in levels] == [6, 6]
+    (said,) = found.warnings
+    assert "memory was full: shape and cameras were refined with 1 view of 24 pixels in a step" in said
+    # What was kept of it knows what a step takes on.
+    kept = memory.recall()
+    assert kept is not None and kept["fit"]["load"] == [1, 24]
+
+
+def test_where_nothing_less_makes_sense_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowded(monkeypatch, lambda views, side: False)
+    with pytest.raises(VramError, match="one view of 48 pixels"):
+        refined(egg((1.0, 1.0, 1.0)), CAMERAS)
+
+
+def test_another_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(self: _Fit) -> torch.Tensor:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(_Fit, "_loss", loss)
+    with pytest.raises(RuntimeError, match="something else"):
+        refined(egg((1.0, 1.0, 1.0)), CAMERAS)

@@ -11,6 +11,7 @@ import torch
 import trimesh
 
 from meshwright.colour import to_srgb8
+from meshwright.device import map_threads
 from meshwright.errors import Cancelled, OptionError, ShapeError
 from meshwright.export import export_result, load_textured
 from meshwright.geometry import AtlasConfig, unwrap
@@ -23,6 +24,7 @@ from meshwright.quality import judge
 from meshwright.rendering import render_textured
 from meshwright.rendering.light import EnvironmentLight
 from meshwright.rendering.lit import light_maps, render_lit, render_points
+from meshwright.rendering.uploads import Uploads
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import Array, Camera, MaskSource, MaterialMaps, Mesh, SilentMonitor, TexturedMesh, View, ViewSet
 from scenes import six
@@ -96,6 +98,15 @@ def test_a_mirror_shows_the_light_where_it_is() -> None:
     assert abs(row - SIZE / 2) < 6 and abs(column - SIZE / 2) < 6
     other = next(camera for camera in CAMERAS if camera.position[2] < -1)
     assert render_lit(mirror, other).rgb[SIZE // 2, SIZE // 2].max() < 0.3
+
+
+def test_one_upload_serves_all_pictures_of_a_mesh() -> None:
+    textured, uploads = ball((255, 90, 200)), Uploads("cpu")
+    shared = map_threads(lambda camera: render_lit(textured, camera, uploads=uploads), CAMERAS[:3])
+    for picture, camera in zip(shared, CAMERAS[:3], strict=True):
+        alone = render_lit(textured, camera)
+        np.testing.assert_allclose(picture.rgb, alone.rgb, atol=1e-6)
+        np.testing.assert_array_equal(picture.alpha, alone.alpha)
 
 
 def test_normal_maps_bend_along_the_texture() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from meshwright._warp import wp
 from meshwright.colour import from_srgb8, linear_to_srgb, srgb_to_linear, to_srgb8
 from meshwright.device import map_threads
 from meshwright.errors import OptionError, ShapeError
@@ -23,6 +24,8 @@ from meshwright.rendering import (
     render_wireframe,
     turntable_cameras,
 )
+from meshwright.rendering.pictures import colours_on_white, normals_on_white, wireframe_on_white
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Camera, ColouredMesh, Mesh, TexturedMesh
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -189,6 +192,31 @@ def test_threads_of_a_gpu_draw_what_one_draws() -> None:
         np.testing.assert_array_equal(one.rgb, other.rgb)
         np.testing.assert_array_equal(one.alpha, other.alpha)
         np.testing.assert_array_equal(fragments.face_id, others.face_id)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_a_device_puts_on_white_is_what_the_host_would(device: str) -> None:
+    """One upload serves all pictures; roots differ in their last bit, so a code at a rounding edge may too."""
+    ball, camera = textured_ball(), make_camera(48)
+    coloured = ColouredMesh(mesh=ball.mesh, colors_srgb=to_srgb8(np.abs(ball.mesh.vertices) * 2))
+    uploads = Uploads(device)
+    for drawn, picture in (
+        (colours_on_white(ball, camera, uploads), render_textured(ball, camera, device=device, uploads=uploads)),
+        (colours_on_white(coloured, camera, uploads), render_coloured(coloured, camera, device=device)),
+        (normals_on_white(ball.mesh, camera, uploads), render_normals(ball.mesh, camera, device=device)),
+        (wireframe_on_white(ball.mesh, camera, uploads), render_wireframe(ball.mesh, camera, device=device)),
+    ):
+        assert drawn.dtype == np.uint8 and (drawn[0] == 255).all()
+        off = np.abs(drawn - np.rint(picture.over(1.0) * 255))
+        assert off.max() <= 1 and (off > 0).mean() < 0.001
+
+
+def test_uploads_are_made_once_and_told_apart() -> None:
+    uploads, one, other = Uploads("cpu"), np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
+    made = map_threads(lambda _: uploads.array(one, wp.vec3), range(8))
+    assert all(array is made[0] for array in made)
+    np.testing.assert_array_equal(uploads.array(other, wp.vec3).numpy(), other)
+    np.testing.assert_array_equal(made[0].numpy(), one)
 
 
 def test_wireframe_shows_edges_where_they_are() -> None:

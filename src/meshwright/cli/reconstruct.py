@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from meshwright.cli.console import emit, err, guarded, out, show_progress
+from meshwright.device import open_early
 from meshwright.models.generation import Generation
 from meshwright.models.registry import DEFAULT_MODEL
 from meshwright.types import DepthKind, Lighting, Quality
@@ -114,6 +115,7 @@ def reconstruct(
 
     OUT gets the mesh as GLB, OBJ and PLY, previews, masks, fitted cameras, quality.json and report.html.
     """
+    open_early(device)
     from meshwright import pipeline
     from meshwright.config import ReconstructConfig
     from meshwright.models import AVAILABLE_MODELS

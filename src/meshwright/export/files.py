@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401  (known by name, it spares the import of all forty formats when WebP is written)
+)
 
 from meshwright.errors import OutputError, ShapeError
 from meshwright.types import Array

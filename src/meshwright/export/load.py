@@ -1,4 +1,4 @@
-"""Mesh files back into records: our own and those of other programs (OBJ, GLB, PLY; what trimesh reads)."""
+"""Mesh files back into records: our own OBJ, and whatever trimesh reads (OBJ, GLB, PLY ...)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from meshwright.colour import from_srgb8, srgb_to_linear, to_srgb8
 from meshwright.errors import InputError
+from meshwright.export.obj import read_plain_obj
 from meshwright.export.panorama import LIGHT_SUFFIX, read_hdr
 from meshwright.types import Array, ColouredMesh, MaterialMaps, Mesh, TexturedMesh
 
@@ -47,12 +48,15 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
         InputError: The file is missing, cannot be read, has no triangles, refers to a texture that is not there, or
             combines several textures in a way that does not fit into one.
     """
-    import trimesh
-
     if not path.is_file():
         raise InputError(f"There is no mesh file {path.name!r}.", hint="Give the path of an OBJ, GLB or PLY file.")
     if path.suffix.lower() == ".obj":
+        own = _read_own(path)
+        if own is not None:
+            return own
         _check_obj_parts(path)
+    import trimesh  # half a second, which our own files are read without
+
     try:
         scene = trimesh.load_scene(path, process=False)
         geometries = [g for g in scene.dump(concatenate=False) if isinstance(g, trimesh.Trimesh) and len(g.faces)]
@@ -64,8 +68,7 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
         raise InputError(f"{path.name!r} holds no triangles.")
     parts = [_read_part(geometry) for geometry in geometries]
     for part in parts:
-        if not np.isfinite(part.vertices).all():
-            raise InputError(f"{path.name!r} has vertices that are not finite.", hint="Write the mesh again.")
+        _check_finite(path, part.vertices)
     if all(part.image_srgb is None for part in parts):
         return _join_coloured(parts)
     joined = _join_textured(path, parts)
@@ -73,6 +76,35 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
     if len(geometries) != 1 or not light.is_file():
         return joined
     return replace(joined, material=_read_maps(path, geometries[0].visual.material, light))
+
+
+def _read_own(path: Path) -> TexturedMesh | None:
+    """An OBJ file in the form that we write, with one texture; None for any other."""
+    found = read_plain_obj(path)
+    library = None if found is None else path.parent / found.library
+    if found is None or library is None or not library.is_file() or len(_named(library, "newmtl")) != 1:
+        return None
+    try:
+        picture = _map_of(library, "map_kd")
+    except InputError:
+        return None  # `_check_obj_parts` says so by the name of the OBJ
+    if picture is None:
+        return None
+    _check_finite(path, found.vertices)
+    vertices, faces = weld(found.vertices, found.faces)
+    textured = TexturedMesh(
+        mesh=Mesh(vertices=vertices, faces=faces),
+        uv=np.nan_to_num(found.uv),
+        uv_faces=found.uv_faces,
+        base_color_srgb=picture,
+    )
+    light = path.with_name(f"{path.stem}{LIGHT_SUFFIX}")
+    return replace(textured, material=_read_maps(path, None, light)) if light.is_file() else textured
+
+
+def _check_finite(path: Path, vertices: Array) -> None:
+    if not np.isfinite(vertices).all():
+        raise InputError(f"{path.name!r} has vertices that are not finite.", hint="Write the mesh again.")
 
 
 def _read_maps(path: Path, material: Any, light: Path) -> MaterialMaps | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +15,13 @@ from meshwright.export.files import encode_png, write_atomic
 from meshwright.export.panorama import LIGHT_SUFFIX, write_hdr
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
-__all__ = ["write_obj"]
+__all__ = ["PlainObj", "read_plain_obj", "write_obj"]
 
 MATERIAL = "base"
+_FACE = re.compile(rb"f \d+/\d+/\d+ \d+/\d+/\d+ \d+/\d+/\d+\s*")
 
 
-def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -> tuple[Path, Path, Path]:
+def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | None = None) -> tuple[Path, Path, Path]:
     """Write NAME.obj, NAME.mtl and NAME.png; the texture first, so that an OBJ in place always finds its parts.
 
     With a material also its maps (NAME_roughness.png and so on, named in the MTL) and NAME_light.hdr.
@@ -25,7 +29,7 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
     Args:
         textured: What to write.
         path: The OBJ file.
-        png: The texture already encoded, if the caller has it.
+        png: Gives the texture encoded, where the caller has that done elsewhere; it is waited for as late as possible.
     Returns:
         The three paths: obj, mtl, png.
     Raises:
@@ -33,23 +37,24 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
         OutputError: A file cannot be written.
     """
     check_textured(textured)
-    texture = write_atomic(path.with_suffix(".png"), png if png is not None else encode_png(textured.base_color_srgb))
-    # No specular part, no emission: the photographs' light is in the base colour already.
-    material = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", "d 1", f"map_Kd {texture.name}"]
-    if textured.material is not None:
-        material += _write_maps(textured.material, path)
-    mtl = write_atomic(path.with_suffix(".mtl"), "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
-    mesh = textured.mesh
+    mesh, library = textured.mesh, path.with_suffix(".mtl")
     # Nine digits bring every float32 back exactly.
-    lines = [f"# meshwright {__version__}", f"mtllib {mtl.name}", "o object"]
+    lines = [f"# meshwright {__version__}", f"mtllib {library.name}", "o object"]
     lines += _rows("v %.9g %.9g %.9g", mesh.vertices)
     lines += _rows("vt %.9g %.9g", textured.uv)
     lines += _rows("vn %.6g %.6g %.6g", mesh.vertex_normals())
     lines += [f"usemtl {MATERIAL}", "s 1"]
     v, t = (mesh.faces + 1).tolist(), (textured.uv_faces + 1).tolist()
     lines += [f"f {a}/{i}/{a} {b}/{j}/{b} {c}/{k}/{c}" for (a, b, c), (i, j, k) in zip(v, t, strict=True)]
+    encoded = encode_png(textured.base_color_srgb) if png is None else png()
+    texture = write_atomic(path.with_suffix(".png"), encoded)
+    # No specular part, no emission: the photographs' light is in the base colour already.
+    material = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", "d 1", f"map_Kd {texture.name}"]
+    if textured.material is not None:
+        material += _write_maps(textured.material, path)
+    write_atomic(library, "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
     write_atomic(path, ("\n".join(lines) + "\n").encode())
-    return path, mtl, texture
+    return path, library, texture
 
 
 def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
@@ -72,3 +77,56 @@ def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
 
 def _rows(pattern: str, values: Array) -> list[str]:
     return [pattern % tuple(row) for row in values.tolist()]
+
+
+@dataclass(frozen=True)
+class PlainObj:
+    """What an OBJ file of the form that `write_obj` gives it says.
+
+    Attributes:
+        vertices: float32 [N, 3].
+        faces: int32 [F, 3].
+        uv: float32 [T, 2].
+        uv_faces: int32 [F, 3].
+        library: The name of its MTL file.
+    """
+
+    vertices: Array
+    faces: Array
+    uv: Array
+    uv_faces: Array
+    library: str
+
+
+def read_plain_obj(path: Path) -> PlainObj | None:
+    """An OBJ file of nothing but triangles `a/b/c` under one material; None for one of any other form.
+
+    Any OBJ file can be read by trimesh, and tests compare the two. But importing it takes longer than all else that is
+    done to judge a result on a GPU.
+    """
+    lines = path.read_bytes().split(b"\n")
+    rows: dict[bytes, list[bytes]] = {word: [] for word in (b"v", b"vt", b"vn", b"f", b"mtllib", b"usemtl", b"o", b"s")}
+    for line in lines:
+        word, _, rest = line.partition(b" ")
+        if word in rows:
+            rows[word].append(rest)
+        elif word.strip() and not word.startswith(b"#"):
+            return None
+    plain = len(rows[b"mtllib"]) == len(rows[b"usemtl"]) == 1 and len(rows[b"o"]) <= 1 and rows[b"f"] and rows[b"vt"]
+    if not plain or not all(_FACE.fullmatch(b"f " + row) for row in rows[b"f"]):
+        return None
+    try:
+        corners = np.array(b" ".join(rows[b"f"]).replace(b"/", b" ").split(), np.int64).reshape(-1, 3, 3) - 1
+        vertices = np.array(b" ".join(rows[b"v"]).split(), np.float64).reshape(len(rows[b"v"]), 3)
+        uv = np.array(b" ".join(rows[b"vt"]).split(), np.float64).reshape(len(rows[b"vt"]), 2)
+    except ValueError:
+        return None  # more numbers in a row, or words that are none
+    if corners.min() < 0 or (corners[..., :2].max((0, 1)) >= (len(vertices), len(uv))).any():
+        return None
+    return PlainObj(
+        vertices=vertices.astype(np.float32),
+        faces=corners[..., 0].astype(np.int32),
+        uv=uv.astype(np.float32),
+        uv_faces=corners[..., 1].astype(np.int32),
+        library=rows[b"mtllib"][0].decode("utf-8", "replace").strip(),
+    )

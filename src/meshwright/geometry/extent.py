@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skimage import measure
 
+from meshwright.device import map_threads
 from meshwright.geometry.working import WorkingViews
 from meshwright.types import Array, Camera, Mesh
 
@@ -30,30 +31,36 @@ def outline_extent(mesh: Mesh, working: WorkingViews) -> Array:
     vertices = mesh.vertices.astype(np.float64)
     box = np.stack([vertices.min(0), vertices.max(0)])
     longest = float((box[1] - box[0]).max())
-    lacks: list[list[list[float]]] = [[[], [], []], [[], [], []]]
-    for camera, distance in zip(working.cameras, working.outline, strict=True):
-        distance = distance[: camera.height, : camera.width]
-        lines = measure.find_contours(distance, 0.0)
-        if not lines:
-            continue
-        rim = np.concatenate(lines)[:, ::-1] + 0.5
-        pixels, z = camera.project(vertices)
-        for axis in range(3):
-            if abs(camera.forward[axis]) > _SIDEWAYS:
-                continue
-            across = camera.camera_to_world[axis, :2] * np.array([1.0, -1.0])
-            across = across / np.linalg.norm(across)
-            for end, direction in ((0, -across), (1, across)):
-                shown = float((rim @ direction).max())
-                heights = pixels @ direction
-                tip = int(heights.argmax())
-                lacks[end][axis].append((shown - float(heights[tip])) * float(z[tip]) / camera.fl_x)
+    pairs = list(zip(working.cameras, working.outline, strict=True))
+    found = [lack for of_view in map_threads(lambda pair: _lacks(vertices, *pair), pairs) for lack in of_view]
     for end, sign in ((0, -1.0), (1, 1.0)):
         for axis in range(3):
-            credible = [lack for lack in lacks[end][axis] if abs(lack) < _CREDIBLE * longest]
+            lacks = [lack for its_end, its_axis, lack in found if (its_end, its_axis) == (end, axis)]
+            credible = [lack for lack in lacks if abs(lack) < _CREDIBLE * longest]
             if credible:
                 box[end, axis] += sign * float(np.mean(credible))
     return box
+
+
+def _lacks(vertices: Array, camera: Camera, distance: Array) -> list[tuple[int, int, float]]:
+    """What a view says the mesh lacks: end of an axis (0 low, 1 high), axis, length in world units."""
+    lines = measure.find_contours(distance[: camera.height, : camera.width], 0.0)
+    if not lines:
+        return []
+    rim = np.concatenate(lines)[:, ::-1] + 0.5
+    pixels, z = camera.project(vertices)
+    lacks = []
+    for axis in range(3):
+        if abs(camera.forward[axis]) > _SIDEWAYS:
+            continue
+        across = camera.camera_to_world[axis, :2] * np.array([1.0, -1.0])
+        across = across / np.linalg.norm(across)
+        for end, direction in ((0, -across), (1, across)):
+            shown = float((rim @ direction).max())
+            heights = pixels @ direction
+            tip = int(heights.argmax())
+            lacks.append((end, axis, (shown - float(heights[tip])) * float(z[tip]) / camera.fl_x))
+    return lacks
 
 
 def extent_slack(box: Array, working: WorkingViews) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,17 @@ class Volume:
     def radius(self) -> float:
         """Half the grid's diagonal."""
         return float(np.linalg.norm(np.array(self.field.shape)) / 2 * self.cell)
+
+    def on_device(self, device: str) -> wp.array:
+        """The field for kernels that only read it; on a GPU within a `turn`. It is brought there once: rays are sent
+        through a volume from every view, and some of them again and again."""
+        if device not in self._brought:
+            self._brought[device] = wp.array(self.field, dtype=wp.float32, device=device)
+        return self._brought[device]
+
+    @cached_property
+    def _brought(self) -> dict[str, wp.array]:
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +131,7 @@ def march(volume: Volume, camera: Camera, device: str) -> March:
 
 
 def _march(volume: Volume, camera: Camera, device: str) -> March:
-    field = wp.array(volume.field, dtype=wp.float32, device=device)
+    field = volume.on_device(device)
     rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
     shape = (camera.height, camera.width)
     entry = wp.zeros(shape, dtype=wp.float32, device=device)
@@ -169,7 +181,7 @@ def seek(volume: Volume, camera: Camera, pixels: Array, device: str) -> Array:
 
 
 def _seek(volume: Volume, camera: Camera, pixels: Array, device: str) -> Array:
-    field = wp.array(volume.field, dtype=wp.float32, device=device)
+    field = volume.on_device(device)
     rows = wp.array(camera_rows([camera]), dtype=wp.float32, device=device)
     places = wp.array(pixels.astype(np.int32), dtype=wp.vec2i, device=device)
     best = wp.zeros(len(pixels), dtype=wp.vec4, device=device)

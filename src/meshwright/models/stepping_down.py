@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from meshwright.device import cleanup_gpu_memory
 from meshwright.errors import VramError
 
-__all__ = ["Load", "is_out_of_memory", "lighter"]
+__all__ = ["Load", "is_out_of_memory", "lighter", "said_of"]
 
 LEAST_PIXELS = 96
 """Below this, pictures say too little."""
@@ -42,6 +45,7 @@ def lighter(load: Load, error: BaseException) -> Load:
     Raises:
         VramError: Less would say too little.
     """
+    traceback.clear_frames(error.__traceback__)  # they hold what the step had made so far
     cleanup_gpu_memory()
     if load.at_once > 1:
         return replace(load, at_once=load.at_once // 2)
@@ -51,3 +55,18 @@ def lighter(load: Load, error: BaseException) -> Load:
         f"The GPU's memory is full, even with one view of {load.pixels} pixels in a step.",
         hint="Close other programs on this GPU, use a lower --quality, or --device cpu.",
     ) from error
+
+
+def said_of(levels: Iterable[Mapping[str, Any]], doing: str) -> tuple[str, ...]:
+    """What a user should know where levels of a fit took on less than planned.
+
+    Args:
+        levels: Their reports; those concerned hold a load as `stepped_down`.
+        doing: What was done, such as "shape and cameras were refined".
+    """
+    loads = [level["stepped_down"] for level in levels if "stepped_down" in level]
+    if not loads:
+        return ()
+    at_once, pixels = min(load["at_once"] for load in loads), loads[-1]["pixels"]
+    views = f"{at_once} view{'s' if at_once > 1 else ''} of {pixels} pixels in a step"
+    return (f"The GPU's memory was full: {doing} with {views}, which is less than planned.",)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from meshwright.colour import srgb_to_linear
+from meshwright.device import map_threads
 from meshwright.types import Array
 
 __all__ = ["flip_map"]
@@ -45,17 +46,22 @@ _FEATURE = 0.082
 
 def flip_map(reference: Array, image: Array) -> Array:
     """FLIP of each pixel, float32 [H, W] in 0..1; both pictures sRGB 0..1, float32 [H, W, 3]."""
-    ours, theirs = _opponent(reference), _opponent(image)
-    one, other = _perceived(ours), _perceived(theirs)
+    (one, ours), (other, theirs) = map_threads(_looked_at, (reference, image))
     colour = _hyab(one, other) ** np.float32(_EXPONENT)
     most = _most()
     knee = np.float32(_KNEE * most)
     low = colour * np.float32(_KNEE_AT / knee)
     high = np.float32(_KNEE_AT) + (colour - knee) * np.float32((1 - _KNEE_AT) / (most - knee))
     colour = np.where(colour < knee, low, high)
-    edges, points = (np.abs(a - b) for a, b in zip(_features(ours[0]), _features(theirs[0]), strict=True))
+    edges, points = (np.abs(a - b) for a, b in zip(ours, theirs, strict=True))
     feature = np.sqrt(np.clip(np.maximum(edges, points) / np.float32(np.sqrt(2)), 0, 1))
     return np.asarray(np.clip(colour, 0, 1) ** (1 - feature), np.float32)
+
+
+def _looked_at(srgb: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+    """What the eye makes of a picture, L*, a*, b*, and its edges and points."""
+    planes = _opponent(srgb)
+    return _perceived(planes), _features(planes[0])
 
 
 def _opponent(srgb: Array) -> tuple[Array, Array, Array]:

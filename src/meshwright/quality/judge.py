@@ -20,6 +20,7 @@ from meshwright.quality.camera_figure import hull_corners
 from meshwright.quality.comparison import Comparison, compare_view
 from meshwright.quality.geometry import MeshFacts, mesh_facts
 from meshwright.quality.record import QualityReport, QualityStatus
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Camera, Monitor, SilentMonitor, TexturedMesh, ViewSet
 
 __all__ = ["JudgeConfig", "judge"]
@@ -87,12 +88,14 @@ def judge(
     mesh = load_textured(folder / mesh_file)
     facts = mesh_facts(mesh.mesh)
 
-    lock, done = threading.Lock(), count(1)
+    lock, done, uploads = threading.Lock(), count(1), Uploads(device)
 
     def compare(index: int) -> Comparison:
         monitor.check()
         view = views.views[index]
-        comparison = compare_view(mesh, cameras[index], view, longest=config.longest_side, device=device)
+        comparison = compare_view(
+            mesh, cameras[index], view, longest=config.longest_side, device=device, uploads=uploads
+        )
         with lock:  # views finish in any order, percents must not fall
             monitor.report(100 * next(done) / len(cameras), f"Comparing {view.name}")
         return comparison

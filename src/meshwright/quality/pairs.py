@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from PIL import Image
+from PIL import (
+    Image,
+    WebPImagePlugin,  # noqa: F401  (known by name, it spares the import of all forty formats when WebP is written)
+)
 
 from meshwright.device import map_threads
 from meshwright.export import write_atomic

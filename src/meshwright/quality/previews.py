@@ -12,7 +12,9 @@ from meshwright.device import map_threads
 from meshwright.errors import OptionError
 from meshwright.export import write_animation, write_png
 from meshwright.quality.comparison import render, working_size
-from meshwright.rendering import Picture, render_normals, render_wireframe, turntable_cameras
+from meshwright.rendering import turntable_cameras
+from meshwright.rendering.pictures import colours_on_white, normals_on_white, wireframe_on_white
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Array, Camera, ColouredMesh, Mesh, Monitor, SilentMonitor, TexturedMesh
 
 __all__ = ["PreviewFiles", "picture_of", "write_previews"]
@@ -72,16 +74,15 @@ def write_previews(
     jobs = [(f"{kind}_{index:02d}.png", camera) for kind in _KINDS for index, camera in enumerate(shown)]
     jobs += [(f"turntable_{index:02d}.png", camera) for index, camera in enumerate(around)]
 
+    uploads = Uploads(device)
+
     def paint(name: str, camera: Camera) -> Array:
         monitor.check()
-        picture: Picture
         if name.startswith("wireframe"):
-            picture = render_wireframe(mesh.mesh, camera, device=device)
-        elif name.startswith("normals"):
-            picture = render_normals(mesh.mesh, camera, device=device)
-        else:
-            picture = render(mesh, camera, device=device)
-        return np.rint(picture.over(1.0) * 255).astype(np.uint8)
+            return wireframe_on_white(mesh.mesh, camera, uploads)
+        if name.startswith("normals"):
+            return normals_on_white(mesh.mesh, camera, uploads)
+        return _colours(mesh, camera, uploads)
 
     animation = folder / "turntable.webp"
 
@@ -109,11 +110,17 @@ def write_previews(
 
 def picture_of(mesh: Mesh | TexturedMesh | ColouredMesh, *, size: int = 400, device: str = "cpu") -> Array:
     """The mesh from half left on white, sRGB uint8 [size, size, 3]; its normals as colours where it has none."""
+    uploads = Uploads(device)
     if isinstance(mesh, Mesh):
-        camera = turntable_cameras(mesh, count=TURNTABLE, size=size)[0]
-        picture: Picture = render_normals(mesh, camera, device=device)
-    else:
-        picture = render(mesh, turntable_cameras(mesh.mesh, count=TURNTABLE, size=size)[0], device=device)
+        return normals_on_white(mesh, turntable_cameras(mesh, count=TURNTABLE, size=size)[0], uploads)
+    return _colours(mesh, turntable_cameras(mesh.mesh, count=TURNTABLE, size=size)[0], uploads)
+
+
+def _colours(mesh: TexturedMesh | ColouredMesh, camera: Camera, uploads: Uploads) -> Array:
+    """The look of any kind of mesh on white, sRGB uint8 [H, W, 3]."""
+    if isinstance(mesh, ColouredMesh) or mesh.material is None:
+        return colours_on_white(mesh, camera, uploads)
+    picture = render(mesh, camera, device=uploads.device, uploads=uploads)
     return np.asarray(np.rint(picture.over(1.0) * 255), np.uint8)
 
 

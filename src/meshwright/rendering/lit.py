@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from meshwright._warp import wp
 from meshwright.colour import from_srgb8
 from meshwright.device import turn
 from meshwright.errors import OptionError, ShapeError
 from meshwright.rendering.light import EnvironmentLight, LightMaps, bent_normals, shade_pbr
 from meshwright.rendering.ops.texture import texture
 from meshwright.rendering.pictures import MAX_SUPERSAMPLE, Picture
-from meshwright.rendering.rasterize import rasterize_mesh
+from meshwright.rendering.rasterize import rasterize_on_device
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Array, Camera, TexturedMesh
 
 __all__ = ["SurfacePoints", "light_maps", "render_lit", "render_points", "surface_points"]
@@ -54,6 +56,7 @@ def render_lit(
     light: LightMaps | None = None,
     supersample: int = 2,
     device: str = "cpu",
+    uploads: Uploads | None = None,
 ) -> Picture:
     """A mesh with a material as a camera sees it.
 
@@ -63,19 +66,23 @@ def render_lit(
         light: Another light than the material's own.
         supersample: Samples along a pixel's side, box filtered in linear light.
         device: Where to render.
+        uploads: Of that device, where more pictures of the mesh are drawn.
     Raises:
         ShapeError: It has no material, or its parts do not fit together.
         OptionError: `supersample` is not 1 .. 8.
     """
     if textured.material is None:
         raise ShapeError("The mesh has no material that light could fall on.", hint="Use render_textured.")
-    maps = light_maps(textured.material.light, device) if light is None else light
+    uploads, panorama = uploads or Uploads(device), textured.material.light
+    with turn(device):  # taken before anything of `uploads` is, here as everywhere
+        maps = uploads.once(panorama, "light", lambda: light_maps(panorama, device)) if light is None else light
     return render_points(
         textured,
         camera,
         lambda at: shade_pbr(at.kd, at.ks, at.normal, at.view, maps),
         supersample=supersample,
         device=device,
+        uploads=uploads,
     )
 
 
@@ -87,63 +94,68 @@ def render_points(
     *,
     supersample: int = 2,
     device: str = "cpu",
+    uploads: Uploads | None = None,
 ) -> Picture:
     """A picture whose samples have whatever `colour` makes [P, 3] of the surface under them."""
     if not 1 <= supersample <= MAX_SUPERSAMPLE:
         raise OptionError(f"supersample={supersample} is out of range.", hint=f"Use 1 to {MAX_SUPERSAMPLE}.")
-    samples = supersample
-    seen = rasterize_mesh(textured.mesh, camera.resized(camera.width * samples, camera.height * samples), device=device)
-    covered = np.flatnonzero(seen.face_id >= 0)
-    pixel = (covered // (camera.width * samples) // samples) * camera.width + covered % (
-        camera.width * samples
-    ) // samples
-    count = np.bincount(pixel, minlength=camera.width * camera.height).astype(np.float32)
-    total = np.zeros((camera.width * camera.height, 3), np.float32)
-    if len(covered):
-        with turn(device):
-            points = surface_points(
-                textured, camera, seen.face_id.ravel()[covered], seen.bary.reshape(-1, 3)[covered], device
-            )
-            found = colour(points).cpu().numpy()
-        for channel in range(3):
-            total[:, channel] = np.bincount(pixel, found[:, channel], len(total))
-    rgb = total / np.maximum(count, 1)[:, None]
-    shape = (camera.height, camera.width)
-    return Picture(rgb=rgb.reshape(*shape, 3), alpha=(count / samples**2).reshape(shape))
+    uploads = uploads or Uploads(device)
+    height, width, samples = camera.height, camera.width, supersample
+    with turn(device):
+        fine = camera.resized(width * samples, height * samples)
+        drawn = rasterize_on_device(textured.mesh, fine, device=device, uploads=uploads)
+        face, bary = (wp.to_torch(part).flatten(0, 1) for part in drawn[:2])
+        covered = (face >= 0).nonzero()[:, 0]
+        total = torch.zeros(height * samples * width * samples, 3, device=device)
+        if len(covered):
+            points = surface_points(textured, camera, face[covered].long(), bary[covered], uploads)
+            total[covered] = colour(points)
+        rgb = total.view(height, samples, width, samples, 3).sum((1, 3))
+        count = (face >= 0).view(height, samples, width, samples).sum((1, 3), dtype=torch.float32)
+        rgb /= count.clamp(min=1)[..., None]
+        return Picture(rgb=rgb.cpu().numpy(), alpha=(count / samples**2).cpu().numpy())
 
 
-def surface_points(textured: TexturedMesh, camera: Camera, face: Array, bary: Array, device: str) -> SurfacePoints:
-    """The material at places on faces int [P], with weights of their corners float [P, 3]."""
-    mesh, material = textured.mesh, textured.material
-    weights = torch.from_numpy(np.ascontiguousarray(bary, np.float32)).to(device)
+def surface_points(
+    textured: TexturedMesh, camera: Camera, face: torch.Tensor, bary: torch.Tensor, uploads: Uploads
+) -> SurfacePoints:
+    """The material at places on faces int64 [P], with weights of their corners float32 [P, 3], on the device."""
+    mesh, material, device = textured.mesh, textured.material, uploads.device
 
-    def blended(values: Array, faces: Array) -> torch.Tensor:
-        corners = torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
-        index = torch.from_numpy(faces[face].astype(np.int64)).to(device)
-        return torch.einsum("pk,pkc->pc", weights, corners[index])
+    def kept(name: str, make: Callable[[], Array], kind: type[np.generic] = np.float32) -> torch.Tensor:
+        """An array of the mesh on the device."""
+        return uploads.once(
+            textured, f"lit {name}", lambda: torch.from_numpy(np.ascontiguousarray(make(), kind)).to(device)
+        )
 
-    place = blended(textured.uv, textured.uv_faces)
-    normal = torch.nn.functional.normalize(blended(mesh.vertex_normals(), mesh.faces), dim=1)
+    def looked_up(name: str, make: Callable[[], Array]) -> torch.Tensor:
+        """A picture [T, T, C], row 0 on top, at the places, bilinear."""
+        upright = kept(name, lambda: make()[::-1])[None]
+        missing = -len(place) % ROWS
+        laid_out = torch.nn.functional.pad(place, (0, 0, 0, missing)).view(1, -1, ROWS, 2)
+        return texture(upright, laid_out, filter="linear").view(-1, upright.shape[-1])[: len(place)]
+
+    def blended(values: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("pk,pkc->pc", bary, values[faces[face]])
+
+    faces = kept("faces", lambda: mesh.faces, np.int64)
+    uv_faces = kept("uv faces", lambda: textured.uv_faces, np.int64)
+    place = blended(kept("uv", lambda: textured.uv), uv_faces)
+    normal = torch.nn.functional.normalize(blended(kept("normals", mesh.vertex_normals), faces), dim=1)
     stand = torch.from_numpy(camera.position.astype(np.float32)).to(device)
-    view = torch.nn.functional.normalize(stand - blended(mesh.vertices, mesh.faces), dim=1)
-    kd = _looked_up(from_srgb8(textured.base_color_srgb), place)
+    view = torch.nn.functional.normalize(stand - blended(kept("vertices", lambda: mesh.vertices), faces), dim=1)
+    kd = looked_up("colour", lambda: from_srgb8(textured.base_color_srgb))
     if material is None:
         ks = torch.tensor([1.0, 1.0, 0.0], device=device).expand(len(kd), 3)
         return SurfacePoints(kd, ks, normal, view)
-    if material.normal is not None:
-        tangent = blended(textured.tangents(), textured.uv_faces)
-        local = _looked_up(material.normal.astype(np.float32) / 127.5 - 1, place)
+    ks = looked_up("material", lambda: material.orm.astype(np.float32) / 255)
+    bent = material.normal
+    if bent is not None:
+        tangent = blended(kept("tangents", textured.tangents), uv_faces)
+        local = looked_up("bent", lambda: bent.astype(np.float32) / 127.5 - 1)
         local = local * torch.stack([torch.ones_like(view[:, 0]), tangent[:, 3].sign(), torch.ones_like(view[:, 0])], 1)
         normal = bent_normals(normal, local, tangent[:, :3])
-    return SurfacePoints(kd, _looked_up(material.orm.astype(np.float32) / 255, place), normal, view)
-
-
-def _looked_up(picture: Array, place: torch.Tensor) -> torch.Tensor:
-    """A picture [T, T, C], row 0 on top, at texture coordinates [P, 2], bilinear."""
-    upright = torch.from_numpy(np.ascontiguousarray(picture[::-1], np.float32)).to(place.device)[None]
-    missing = -len(place) % ROWS
-    laid_out = torch.nn.functional.pad(place, (0, 0, 0, missing)).view(1, -1, ROWS, 2)
-    return texture(upright, laid_out, filter="linear").view(-1, picture.shape[2])[: len(place)]
+    return SurfacePoints(kd, ks, normal, view)
 
 
 def light_maps(panorama: Array, device: str = "cpu") -> LightMaps:

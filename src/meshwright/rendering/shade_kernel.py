@@ -162,3 +162,33 @@ def wireframe_kernel(
                 count += 1.0
     image_out[row, column] = mean_of(total, count)
     alpha_out[row, column] = share_of(count, samples)
+
+
+@wp.func
+def code_of(value: wp.float32, alpha: wp.float32, linear: wp.bool) -> wp.uint8:
+    """An sRGB code on white, rounded to the nearest, halves to even as NumPy does it."""
+    light = wp.clamp(value, 0.0, 1.0)
+    seen = light
+    if linear:
+        seen = light * 12.92
+        if light > 0.0031308:
+            seen = 1.055 * wp.pow(light, 1.0 / 2.4) - 0.055
+    return wp.uint8(wp.rint((seen * alpha + (1.0 - alpha)) * 255.0))
+
+
+@wp.kernel
+def white_kernel(
+    # In:
+    image: wp.array2d[wp.vec3],  # [H, W]
+    alpha: wp.array2d[wp.float32],  # [H, W]
+    linear: wp.bool,  # whether the image is linear light; sRGB else
+    # Out:
+    codes_out: wp.array2d[wp.vec3ub],  # [H, W]
+):
+    """A picture on white as sRGB codes."""
+    row, column = wp.tid()
+    value = image[row, column]
+    share = alpha[row, column]
+    codes_out[row, column] = wp.vec3ub(
+        code_of(value[0], share, linear), code_of(value[1], share, linear), code_of(value[2], share, linear)
+    )

@@ -21,6 +21,7 @@ def refined(evidence: Evidence, config: RefineConfig, monitor: Monitor) -> Propo
         monitor: For progress over the whole of it, and cancellation.
     Raises:
         Cancelled: The monitor wants to stop.
+        VramError: A GPU has too little memory even for one view in small pictures.
     """
     monitor.report(0, "Preparing the refinement")
     views, cameras, device = evidence.views.views, evidence.cameras, evidence.device
@@ -44,4 +45,5 @@ def refined(evidence: Evidence, config: RefineConfig, monitor: Monitor) -> Propo
         cameras=found.cameras if evidence.free_cameras else None,
         report={"refinement": "shape, cameras and texture" if evidence.free_cameras else "shape and texture"}
         | found.report,
+        warnings=found.warnings,
     )

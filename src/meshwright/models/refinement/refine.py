@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from meshwright.models.adam import Adam
 from meshwright.models.base import Memory
 from meshwright.models.refinement.config import Level, RefineConfig
 from meshwright.models.refinement.descent import UniformAdam
@@ -23,6 +24,7 @@ from meshwright.models.refinement.diary import Diary
 from meshwright.models.refinement.lattice import FOLD_FREE, Lattice, apply, lattice_around, on_device
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk, targets_of
+from meshwright.models.stepping_down import Load, is_out_of_memory, lighter, said_of
 from meshwright.rendering import ops
 from meshwright.rendering.ops.choice import is_nvdiffrast
 from meshwright.replay import Replay
@@ -47,11 +49,13 @@ class Refinement:
             where the surface was, moves it.
         cameras: The corrected cameras.
         report: JSON-able: losses by level, largest movements.
+        warnings: Plain sentences for the user.
     """
 
     fields: tuple[tuple[Lattice, Array], ...]
     cameras: tuple[Camera, ...]
     report: dict[str, object]
+    warnings: tuple[str, ...] = ()
 
     def moved(self, mesh: Mesh) -> Mesh:
         """A mesh of the object as it was, moved."""
@@ -127,13 +131,14 @@ def refine(
         pause_s: Seconds between two times that something is kept.
     Raises:
         Cancelled: The monitor wants to stop.
+        VramError: A GPU has too little memory even for one view in small pictures.
     """
     scene = _Scene(textured, cameras, room, device)
     scene.poses.requires_grad_(free_cameras)
     generator = torch.Generator().manual_seed(config.seed)
     fields: list[tuple[Lattice, Array]] = []
     displaced = torch.zeros_like(scene.rest)
-    levels = []
+    levels: list[dict[str, object]] = []
     done, total = 0, sum(level.steps for level in config.levels)
     mesh = textured.mesh
     diary = Diary(memory, (mesh.vertices, mesh.faces, textured.uv, textured.uv_faces), pause_s)
@@ -171,7 +176,12 @@ def refine(
         "moved_most": round(float(moved.max()), 6),
         "cameras_moved": free_cameras,
     }
-    return Refinement(fields=tuple(fields), cameras=scene.poses.cameras(), report=report)
+    return Refinement(
+        fields=tuple(fields),
+        cameras=scene.poses.cameras(),
+        report=report,
+        warnings=said_of(levels, "shape and cameras were refined"),
+    )
 
 
 def _reached(
@@ -212,33 +222,40 @@ class _Fit:
         self.scene, self.lattice, self.level, self.config = scene, lattice, level, config
         self.before, self.generator = displaced, generator
         self.doubt = doubt * scene.size
-        longest = max(max(view.width, view.height) for view in views)
-        share = min(1.0, level.pixels / longest)
-        self.width, self.height = (max(8, round(side * share)) for side in (views[0].width, views[0].height))
-        self.target = scene.targets(views, self.width, self.height)
-        # One texel per pixel compared, or there would be texels that only one of two contradicting views sees.
-        side = max(64, round(textured.base_color_srgb.shape[0] * share))
-        picture = shrunk(textured.base_color_srgb[::-1].astype(np.float32) / 255, side, side)
-        self.texture = torch.nn.Parameter(torch.from_numpy(picture)[None].to(scene.device).contiguous())
+        self.textured, self.views = textured, views
         self.controls = torch.nn.Parameter(torch.zeros(lattice.count, 3, device=scene.device))
         self.weights = on_device(lattice.weights(scene.rest.cpu().numpy()), scene.device)
         self.field = UniformAdam(self.controls, level.move * scene.size)
         self.cameras = [UniformAdam(p, level.turn) for p in scene.poses.parameters()] if free_cameras else []
-        recordable = scene.device != "cpu"
-        self.colours = torch.optim.Adam(
-            [self.texture], lr=config.texture_rate, betas=(0.9, 0.98), capturable=recordable
-        )
-        self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
         self.best, self.best_loss, self.first = self._state(), math.inf, math.nan
         self.waited, self.taken = 0, 0
         # What changes from step to step, for the steps until the next look; and what each of them found.
-        self.at_once = min(len(views), config.views_at_once)
-        self.sometimes = self.at_once < len(views)
         self.slot = torch.zeros(1, dtype=torch.int64, device=scene.device)
         self.shares = torch.zeros(_LOOK, device=scene.device)
         self.grounds = torch.zeros(_LOOK, 3, device=scene.device)
-        self.orders = torch.zeros(_LOOK, self.at_once, dtype=torch.int64, device=scene.device)
         self.losses = torch.zeros(_LOOK, device=scene.device)
+        self._take_on(self._wanted())
+
+    def _wanted(self) -> Load:
+        """What steps look at where memory is enough."""
+        return Load(at_once=min(len(self.views), self.config.views_at_once), pixels=self.level.pixels)
+
+    def _take_on(self, load: Load) -> None:
+        """From now on steps look at so many views, in pictures of that size; the texture begins anew."""
+        self.load, views, device = load, self.views, self.scene.device
+        longest = max(max(view.width, view.height) for view in views)
+        share = min(1.0, load.pixels / longest)
+        self.width, self.height = (max(8, round(side * share)) for side in (views[0].width, views[0].height))
+        self.target = self.scene.targets(views, self.width, self.height)
+        # One texel per pixel compared, or there would be texels that only one of two contradicting views sees.
+        baked = self.textured.base_color_srgb
+        side = max(64, round(baked.shape[0] * share))
+        picture = shrunk(baked[::-1].astype(np.float32) / 255, side, side)
+        self.texture = torch.nn.Parameter(torch.from_numpy(picture)[None].to(device).contiguous())
+        self.colours = Adam([self.texture], lr=self.config.texture_rate, betas=(0.9, 0.98), capturable=device != "cpu")
+        self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
+        self.sometimes = load.at_once < len(views)
+        self.orders = torch.zeros(_LOOK, load.at_once, dtype=torch.int64, device=device)
 
     def displaced(self) -> torch.Tensor:
         """Where the surface is now, less where it was at first, [V, 3]."""
@@ -248,20 +265,34 @@ class _Fit:
     def run(self, say: Callable[[int], None], keep: Callable[[], None] = lambda: None) -> dict[str, object]:
         """All steps that were not taken yet; the state with the lowest loss stays.
 
+        Where a device has too little memory for a step, it is tried with less.
+
         Args:
             say: Hears which step comes; may raise.
             keep: Called between steps, where `state` is all that there is.
+        Raises:
+            VramError: There is too little memory for the least that makes sense.
         """
-        step = Replay(self._step, self.scene.device, graphs=self.config.graphs and not is_nvdiffrast())
+        step = self._replayed()
         while self.taken < self.level.steps and self.waited < _PATIENCE:
             say(self.taken)
             keep()
             count = min(_LOOK - self.taken % _LOOK, self.level.steps - self.taken)
             self._prepare(count)
-            for index in range(count):
-                if index > 0:
-                    say(self.taken + index)
-                step()
+            try:
+                for index in range(count):
+                    if index > 0:
+                        say(self.taken + index)
+                    step()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                for parameter in (self.controls, self.texture, *self.scene.poses.parameters()):
+                    parameter.grad = None
+                step = self._replayed()  # what was recorded goes first, and its memory with it
+                self._take_on(lighter(self.load, error))
+                self.best_loss, self.waited = math.inf, 0  # losses of other pictures say nothing of these
+                continue
             self.taken += count
             # Only here the host waits for the device.
             now = float(self.losses[:count].mean())
@@ -276,45 +307,49 @@ class _Fit:
             "steps": self.taken,
             "loss_first": round(self.first, 6),
             "loss_best": round(self.best_loss, 6),
+            **({} if self.load == self._wanted() else {"stepped_down": asdict(self.load)}),
         }
+
+    def _replayed(self) -> Replay:
+        return Replay(self._step, self.scene.device, graphs=self.config.graphs and not is_nvdiffrast())
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, on the host; camera corrections aside."""
-        adam = self.colours.state_dict()["state"].get(0, {})
         return {
             "controls": self.controls.detach().cpu().numpy(),
             "texture": self.texture.detach().cpu().numpy(),
             "field": self.field.state(),
             "cameras": [camera.state() for camera in self.cameras],
-            "colours": {name: value.cpu().numpy() for name, value in adam.items()},
+            "colours": {name: value.cpu().numpy() for name, value in self.colours.state[self.texture].items()},
             "best": [value.cpu().numpy() for value in self.best],
             "numbers": [self.best_loss, self.first, self.waited, self.taken],
+            "load": [self.load.at_once, self.load.pixels],
         }
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from `state`; camera corrections are the scene's."""
+        at_once, pixels = (int(number) for number in state["load"])
+        if (at_once, pixels) != (self.load.at_once, self.load.pixels):
+            self._take_on(Load(at_once=at_once, pixels=pixels))
         self.controls.copy_(torch.from_numpy(state["controls"]))
         self.texture.copy_(torch.from_numpy(state["texture"]))
         self.field.restore(state["field"])
         for camera, kept in zip(self.cameras, state["cameras"], strict=True):
             camera.restore(kept)
-        if state["colours"]:
-            adam = {name: torch.from_numpy(value) for name, value in state["colours"].items()}
-            self.colours.load_state_dict(
-                {"state": {0: adam}, "param_groups": self.colours.state_dict()["param_groups"]}
-            )
+        for name, value in self.colours.state[self.texture].items():
+            value.copy_(torch.from_numpy(state["colours"][name]))
         self.best = [torch.from_numpy(value).to(self.scene.device) for value in state["best"]]
         self.best_loss, self.first = (float(value) for value in state["numbers"][:2])
         self.waited, self.taken = (int(value) for value in state["numbers"][2:])
 
     def _prepare(self, count: int) -> None:
         """Puts what the next so many steps need where they look for it."""
-        grounds, orders = torch.zeros(_LOOK, 3), torch.zeros(_LOOK, self.at_once, dtype=torch.int64)
+        grounds, orders = torch.zeros(_LOOK, 3), torch.zeros(_LOOK, self.load.at_once, dtype=torch.int64)
         shares = torch.zeros(_LOOK)
         for index in range(count):
             if self.sometimes:
-                orders[index] = torch.randperm(len(self.target), generator=self.generator)[: self.at_once]
+                orders[index] = torch.randperm(len(self.target), generator=self.generator)[: self.load.at_once]
             # Another background each time: what is transparent must not pass for a colour.
             grounds[index] = torch.rand(3, generator=self.generator)
             shares[index] = 0.5 + 0.5 * math.cos(math.pi * (self.taken + index) / self.level.steps)
@@ -352,7 +387,7 @@ class _Fit:
         off = shown - wanted
         colour = (off[..., :3] - off[..., 3:] * ground).square().mean(-1)
         outline = off[..., 3].square()
-        pixels = self.covered * self.at_once
+        pixels = self.covered * self.load.at_once
         data = (colour + config.mask_weight * outline).sum() / pixels
         anchor = (offset / self.doubt).square().sum(-1).mean()
         return (

@@ -12,6 +12,7 @@ from meshwright.device import map_threads, turn
 from meshwright.errors import ShapeError
 from meshwright.rendering.projection import to_clip
 from meshwright.rendering.rasterize import kernel
+from meshwright.rendering.uploads import Uploads
 from meshwright.types import Array, Camera, Mesh
 
 __all__ = [
@@ -59,7 +60,9 @@ class Fragments:
         return image
 
 
-def rasterize_mesh(mesh: Mesh, camera: Camera, *, device: str = "cpu", near: float = DEFAULT_NEAR) -> Fragments:
+def rasterize_mesh(
+    mesh: Mesh, camera: Camera, *, device: str = "cpu", near: float = DEFAULT_NEAR, uploads: Uploads | None = None
+) -> Fragments:
     """The nearest triangle through every pixel centre.
 
     Both sides of a triangle are drawn. A pixel centre on an edge that two triangles share belongs to exactly one of
@@ -71,11 +74,12 @@ def rasterize_mesh(mesh: Mesh, camera: Camera, *, device: str = "cpu", near: flo
         camera: Its `width` and `height` give the frame.
         device: "cpu" or a CUDA device such as "cuda:0".
         near: Distance along the optical axis below which nothing is drawn.
+        uploads: Of that device, where more pictures of the mesh are drawn.
     Raises:
         ShapeError: A face names a vertex that does not exist, or a vertex is not finite.
     """
     with turn(device):
-        face_id, bary, depth = rasterize_on_device(mesh, camera, device=device, near=near)
+        face_id, bary, depth = rasterize_on_device(mesh, camera, device=device, near=near, uploads=uploads)
         return Fragments(face_id=face_id.numpy(), bary=bary.numpy(), z=depth.numpy())
 
 
@@ -94,35 +98,46 @@ def rasterize_clip(
 
 
 def rasterize_on_device(
-    mesh: Mesh, camera: Camera, *, device: str, near: float = DEFAULT_NEAR
+    mesh: Mesh, camera: Camera, *, device: str, near: float = DEFAULT_NEAR, uploads: Uploads | None = None
 ) -> tuple[wp.array, wp.array, wp.array]:
     """`rasterize_mesh` for further kernels: face_id int32, bary vec3, z float32, each [H, W], left on the device."""
-    faces = np.ascontiguousarray(mesh.faces, np.int32)
-    if len(faces) and (faces.min() < 0 or faces.max() >= len(mesh.vertices)):
-        raise ShapeError(
-            f"Faces name vertices {faces.min()} to {faces.max()}, the mesh has {len(mesh.vertices)}.",
-            hint="Faces hold indices from 0 to the number of vertices minus 1.",
-        )
+    uploads = uploads or Uploads(device)
+
+    def checked() -> wp.array:
+        faces = np.ascontiguousarray(mesh.faces, np.int32)
+        if len(faces) and (faces.min() < 0 or faces.max() >= len(mesh.vertices)):
+            raise ShapeError(
+                f"Faces name vertices {faces.min()} to {faces.max()}, the mesh has {len(mesh.vertices)}.",
+                hint="Faces hold indices from 0 to the number of vertices minus 1.",
+            )
+        return wp.array(faces, dtype=wp.vec3i, device=device)
+
+    triangles = uploads.once(mesh, "triangles", checked)
     clip = to_clip(mesh.vertices, camera)
     if not np.isfinite(clip).all():
         raise ShapeError("A vertex or the camera is not finite.", hint="Look for NaN in the vertices and the matrix.")
-    return rasterize_clip_on_device(clip, faces, camera.height, camera.width, device=device, near=near)
+    return _rasterized(clip, triangles, camera.height, camera.width, device, near)
 
 
 def rasterize_clip_on_device(
     clip: Array, faces: Array, height: int, width: int, *, device: str, near: float = DEFAULT_NEAR
 ) -> tuple[wp.array, wp.array, wp.array]:
     """`rasterize_clip` with its results left on the device, as `rasterize_on_device` does."""
+    return _rasterized(clip, wp.array(faces, dtype=wp.vec3i, device=device), height, width, device, near)
+
+
+def _rasterized(
+    clip: Array, triangles: wp.array, height: int, width: int, device: str, near: float
+) -> tuple[wp.array, wp.array, wp.array]:
     load_kernels(kernel.__name__, device)
     nearest = wp.full((height, width), int(np.iinfo(np.int64).max), dtype=wp.int64, device=device)
     corners = wp.array(clip, dtype=wp.vec3, device=device)
-    triangles = wp.array(faces, dtype=wp.vec3i, device=device)
-    if len(faces):
+    if len(triangles):
         # A GPU thread with a screen-sized triangle would keep all others waiting, so there rows are shared out.
         lanes = 1 if device == "cpu" else 8
         wp.launch(
             kernel.depth_kernel,
-            dim=(len(faces), lanes),
+            dim=(len(triangles), lanes),
             inputs=[corners, triangles, float(near), lanes, height, width],
             outputs=[nearest],
             device=device,

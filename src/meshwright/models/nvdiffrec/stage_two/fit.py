@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from meshwright.colour import from_srgb8
+from meshwright.models.adam import Adam
 from meshwright.models.nvdiffrec import losses
 from meshwright.models.nvdiffrec.appearance.volume import Materials
 from meshwright.models.nvdiffrec.stage_two.charts import resized
@@ -97,10 +98,9 @@ class Fit:
             {"params": [self.vertex], "lr": config.material_rate},
             {"params": [self.detail], "lr": config.detail_rate},
         ]
-        self.adam = torch.optim.Adam(groups, betas=(0.9, 0.98), capturable=device != "cpu")
-        self.glow = torch.optim.Adam(
-            self.light.parameters(), lr=config.light_rate, betas=(0.9, 0.98), capturable=device != "cpu"
-        )
+        recordable = device != "cpu"
+        self.adam = Adam(groups, betas=(0.9, 0.98), capturable=recordable)
+        self.glow = Adam(self.light.parameters(), lr=config.light_rate, betas=(0.9, 0.98), capturable=recordable)
         self.groups = [*self.adam.param_groups, *self.glow.param_groups]
         self.rates = [float(group["lr"]) for group in self.groups]
         self.full = torch.tensor(self.rates, device=device)
@@ -159,7 +159,7 @@ class Fit:
     def _step(self, fine: bool) -> None:
         """Moves all but the light."""
         data, held = self._loss(fine)
-        self.adam.zero_grad(set_to_none=True)
+        self.adam.zero_grad()
         (data + held).backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self._within_bounds()
@@ -219,7 +219,7 @@ class Fit:
 
     def _step_light(self) -> None:
         """Moves the light by what shading has gathered since it was last filtered, which takes long."""
-        self.glow.zero_grad(set_to_none=True)
+        self.glow.zero_grad()
         (self.config.whiteness * losses.light_whiteness(self.light.texels)).backward()  # type: ignore[no-untyped-call]
         made = self.made or self.light.maps()
         read = (self.maps.specular, self.maps.diffuse)
