@@ -86,6 +86,9 @@ class StageOneConfig:
     volume: VolumeConfig = field(
         default_factory=lambda: VolumeConfig(grid=HashGrid(levels=10, coarsest=8, finest=512, log2_size=16))
     )
+    sharpness: float = 0.55
+    """Finest cells of the volume across a pixel, at most: with finer ones pixels are learned by heart, and views
+    between the given ones get worse with every step."""
     light_size: int = 32
     """Texels along an edge of a face of the light."""
     views_at_once: int = 6
@@ -100,7 +103,7 @@ class StageOneConfig:
     sign_weight: float = 0.002
     spread: int = 12
     """How often gradients of the signed distance are averaged with those of its neighbours."""
-    laplacian_weight: float = 0.03
+    laplacian_weight: float = 0.3
     """Of squared distances from the mean of the neighbours, in cells."""
     smooth_weight: float = 0.01
     """Of changes of materials over a cell; with "pbr" only."""
@@ -121,6 +124,8 @@ class StageOneConfig:
             )
             if not getattr(self, name) >= 0
         ]  # fmt: skip
+        if not self.sharpness > 0:
+            faults.append(f"sharpness={self.sharpness} (use more than 0)")
         if self.extractor not in EXTRACTORS:
             faults.append(f"extractor={self.extractor!r} (use {', '.join(EXTRACTORS)})")
         if self.lighting not in LIGHTINGS:

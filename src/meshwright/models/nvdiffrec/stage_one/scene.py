@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from meshwright.geometry.tetra import Surface
+from meshwright.models.nvdiffrec.appearance.config import VolumeConfig
 from meshwright.models.nvdiffrec.appearance.look import look
 from meshwright.models.nvdiffrec.appearance.volume import Materials, MaterialVolume
 from meshwright.models.nvdiffrec.stage_one.config import StageOneConfig
-from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices
+from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices, pixels_across
 from meshwright.rendering import ops
 from meshwright.rendering.light import EnvironmentLight
 from meshwright.types import Array, Camera
@@ -34,6 +36,15 @@ def vertex_normals(surface: Surface) -> torch.Tensor:
     return functional.normalize(total, dim=1, eps=1e-20)
 
 
+def _no_finer(low: Array, high: Array, cameras: Sequence[Camera], config: StageOneConfig) -> VolumeConfig:
+    """The volume, no finer than pixels show: see `StageOneConfig.sharpness`."""
+    grid = config.volume.grid
+    pixels = max(level.pixels for level in config.levels)
+    shown = pixels_across(cameras, (low + high) / 2, float((high - low).max()), pixels)
+    finest = max(grid.coarsest, min(grid.finest, round(config.sharpness * shown)))
+    return replace(config.volume, grid=replace(grid, finest=finest))
+
+
 class Scene:
     """Materials within a box, a light, and cameras that stay where they are.
 
@@ -46,7 +57,7 @@ class Scene:
 
     def __init__(self, low: Array, high: Array, cameras: Sequence[Camera], config: StageOneConfig, device: str) -> None:
         self.device = torch.device(device)
-        self.volume = MaterialVolume(low.tolist(), high.tolist(), config.volume, device=device)
+        self.volume = MaterialVolume(low.tolist(), high.tolist(), _no_finer(low, high, cameras, config), device=device)
         self.light = None
         if config.lighting == "pbr":
             self.light = EnvironmentLight(config.light_size, value=0.7, device=device)
