@@ -88,7 +88,7 @@ class Pictures:
         surface, errors = field.surface(final=True), []
         for index, view in enumerate(self.views):
             chosen = torch.tensor([index], device=self.device)
-            shown, _, _ = scene.render(surface, chosen, view.height, view.width)
+            shown = scene.render(surface, chosen, view.height, view.width).picture
             wanted = linear_targets([view], view.width, view.height, self.device)
             errors.append((seen(shown) - seen(wanted)).square().mean())
         return float((-10 * torch.log10(torch.stack(errors))).mean())

@@ -100,11 +100,14 @@ class StageOneConfig:
     """Step of the material volume at first."""
     light_rate: float = 0.02
     mask_weight: float = 2.0
+    depth_weight: float = 1.0
+    """Of depth, for the views that have it; 0 leaves it aside."""
     sign_weight: float = 0.002
     spread: int = 12
     """How often gradients of the signed distance are averaged with those of its neighbours."""
     laplacian_weight: float = 0.3
-    """Of squared distances from the mean of the neighbours, in cells."""
+    """Of squared distances from the mean of the neighbours, in cells, at the last level; at one with half as many cells
+    a quarter of it, so that the same bend costs the same."""
     smooth_weight: float = 0.01
     """Of changes of materials over a cell; with "pbr" only."""
     white_weight: float = 0.005
@@ -119,8 +122,8 @@ class StageOneConfig:
         faults = [
             f"{name}={getattr(self, name)} (use 0 or more)"
             for name in (
-                "margin", "offset_rate", "colour_rate", "spread", "light_rate", "mask_weight", "sign_weight",
-                "laplacian_weight", "smooth_weight", "white_weight", "uneven_weight",
+                "margin", "offset_rate", "colour_rate", "spread", "light_rate", "mask_weight", "depth_weight",
+                "sign_weight", "laplacian_weight", "smooth_weight", "white_weight", "uneven_weight",
             )
             if not getattr(self, name) >= 0
         ]  # fmt: skip

@@ -113,7 +113,8 @@ def _fitted(evidence: Evidence, monitor: Monitor) -> dict[str, Any]:
     config = plan_of(evidence.effort, device)
     # One view in a step is what it cannot do without: where there is room for that, but not for more, it steps down.
     check_vram_available(vram_needed(config, views, at_once=1), device)
-    found = fit_stage_one(views, evidence.cameras, config, monitor, device, memory=memory)
+    given = not evidence.free_cameras
+    found = fit_stage_one(views, evidence.cameras, config, monitor, device, given_cameras=given, memory=memory)
     pairs = [pair for pair in zip(views, evidence.cameras, strict=True) if pair[0].mask_source is not MaskSource.NONE]
     shown, cameras = zip(*pairs, strict=True)
     monitor.check()
