@@ -30,7 +30,7 @@ def test_values_are_changed_wherever_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "said"),
-    [("levels", "NAME=VALUE"), ("level=1", "levels, carve"), ("levels.2.steps=1", "0 to 1"), ("kind.x=1", "more")],
+    [("levels", "NAME=VALUE"), ("level=1", "levels, carve"), ("levels.2.steps=1", "0, 1"), ("kind.x=1", "nothing")],
 )
 def test_names_that_are_not_there_are_refused(setting: str, said: str) -> None:
     with pytest.raises(SystemExit, match=said):
