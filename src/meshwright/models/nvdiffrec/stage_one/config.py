@@ -106,8 +106,8 @@ class StageOneConfig:
     spread: int = 12
     """How often gradients of the signed distance are averaged with those of its neighbours."""
     laplacian_weight: float = 0.3
-    """Of squared distances from the mean of the neighbours, in cells, at the last level; at one with half as many cells
-    a quarter of it, so that the same bend costs the same."""
+    """Of squared distances from the mean of the neighbours, in cells, at the end of the last level; a tenth of it
+    at the beginning of a level, and a quarter at one with half as many cells, so that the same bend costs the same."""
     smooth_weight: float = 0.01
     """Of changes of materials over a cell; with "pbr" only."""
     white_weight: float = 0.005

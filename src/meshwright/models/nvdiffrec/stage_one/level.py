@@ -122,9 +122,13 @@ class LevelFit:
         """How many steps there were."""
         return len(self.losses)
 
+    def _rest(self) -> float:
+        """Of the first rates, in this step."""
+        return _LEAST + (1 - _LEAST) * (0.5 + 0.5 * math.cos(math.pi * self.taken / self.level.steps))
+
     def step(self) -> None:
         """One step; a GPU is waited for in one of 25, for the size of the surface."""
-        share = _LEAST + (1 - _LEAST) * (0.5 + 0.5 * math.cos(math.pi * self.taken / self.level.steps))
+        share = self._rest()
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * share
         self.generator.manual_seed((self.config.seed * 1009 + self.index) * 100_003 + self.taken)
@@ -150,7 +154,11 @@ class LevelFit:
         if self.depth is not None:
             data = data + config.depth_weight * self.depth.loss(shown.depth, shown.seen, chosen)
         loss = data + config.sign_weight * self.field.sign_changes(surface)
-        loss = loss + self.evenness * laplacian(surface.vertices, surface.faces) / self.cell**2
+        # First found, then made even: thin parts would not come out of an even surface.
+        loss = (
+            loss
+            + self.evenness * (1 + _LEAST - self._rest()) * laplacian(surface.vertices, surface.faces) / self.cell**2
+        )
         if config.extractor == "cubes":
             loss = loss + config.uneven_weight * unevenness(surface) / self.cell
         if scene.light is not None:

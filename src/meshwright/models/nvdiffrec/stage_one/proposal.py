@@ -55,9 +55,10 @@ _GPU = {
             StageLevel(cells=128, pixels=512, steps=100),
             StageLevel(cells=256, pixels=1024, steps=100),
         ),
-        # With four times as many steps surfaces get rough and unseen views worse (docs/stage-one.md).
         carve=replace(_FOG, steps=(38, 62, 100)),
         volume=VolumeConfig(grid=HashGrid(levels=14, coarsest=8, finest=1024, log2_size=18)),
+        # With less, the surface begins to follow single pixels where a cell is about as large (docs/stage-one.md).
+        laplacian_weight=1.0,
         views_at_once=8,
         grid=192,
     ),
