@@ -155,10 +155,8 @@ class LevelFit:
             data = data + config.depth_weight * self.depth.loss(shown.depth, shown.seen, chosen)
         loss = data + config.sign_weight * self.field.sign_changes(surface)
         # First found, then made even: thin parts would not come out of an even surface.
-        loss = (
-            loss
-            + self.evenness * (1 + _LEAST - self._rest()) * laplacian(surface.vertices, surface.faces) / self.cell**2
-        )
+        evenness = self.evenness * (1 + _LEAST - self._rest())
+        loss = loss + evenness * laplacian(surface.vertices, surface.faces) / self.cell**2
         if config.extractor == "cubes":
             loss = loss + config.uneven_weight * unevenness(surface) / self.cell
         if scene.light is not None:

@@ -103,8 +103,8 @@ class Scene:
         attributes = vertices if self.light is None else torch.cat([vertices, vertex_normals(surface)], 1)
         place, _ = ops.interpolate(attributes, seen, faces)
         # A matrix's last column is the camera's axis.
-        axis = self.matrices.index_select(0, views)[:, :, 3].view(-1, 1, 4, 1)
-        depth = (place[..., :3].flatten(1, 2)[:, :, None] @ axis[:, :, :3])[..., 0] + axis[:, :, 3]
+        axis = self.matrices.index_select(0, views)[:, :, 3:]
+        depth = place[..., :3].flatten(1, 2) @ axis[:, :3] + axis[:, 3:]
         place = place.reshape(-1, place.shape[-1])
         # A GPU would wait for the number of covered pixels; a core has better to do than the empty ones.
         chosen = cover.reshape(-1).nonzero()[:, 0] if self.device.type == "cpu" else None
