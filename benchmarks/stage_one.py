@@ -2,12 +2,17 @@
 
     python benchmarks/stage_one.py SCENE [SCENE ...] --device cuda:0 --out build/stage_one
     python benchmarks/stage_one.py DATA/spot_dense --effort draft --seconds 10,30
+    python benchmarks/stage_one.py gear --device cuda:0 --shares 1,4 --set --set laplacian_weight=0.3 levels.2.move=0.02
 
 SCENE is a NeRF-synthetic folder with `transforms_test.json`; with `gt_mesh.ply` in it (or `--truth`), surfaces are
 scored too. For each number of seconds one fit is made, whose steps are as many as fit into it at the speed that its
 parts were seen to have; what is reported are the seconds that it then took, from the pictures in memory to the
-surface: the hull, carving and fitting. Kernels are compiled before. PSNR is of sRGB over white, mean over views.
-With `--out` the tables and one SVG with a curve for each scene are written there.
+surface: the hull, carving and fitting. Kernels are compiled before. With `--shares` steps are so many times those of
+the plan, and no speed has to be found out. PSNR is of sRGB over white, mean over views; of views that were fitted
+beside it: what lies between the two was learned by heart.
+
+Each `--set` is a candidate, with values other than the plan's, see `settings`; an empty one is the plan.
+With `--out` the tables and one SVG with a curve for each scene and candidate are written there.
 """
 
 from __future__ import annotations
@@ -17,13 +22,14 @@ import copy
 import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from settings import changed
 
 from meshwright.colour import from_srgb8
 from meshwright.export import load_textured
@@ -41,28 +47,34 @@ from meshwright.types import Array, Camera, MaskSource, SilentMonitor, View, Vie
 TRIAL = 0.04
 """The share of all steps from which their speed is taken."""
 HEADER = (
-    "| asked, s | of all steps | seconds | held-out PSNR, dB | F@0.01 | normals | faces |\n"
-    "| --- | --- | --- | --- | --- | --- | --- |"
+    "| asked, s | of all steps | seconds | held-out PSNR, dB | of fitted views, dB | F@0.01 | normals | faces |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
+FITTED = 10
+"""Of the views that were fitted so many are looked at again."""
 COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#555555")
 
 
-class HeldOut:
+def held_out(scene: Path) -> tuple[list[View], list[Camera]]:
     """Views that no fit sees."""
+    views, cameras = [], []
+    for name, camera in read_cameras(scene / "transforms_test.json"):
+        path = scene / name
+        path = path if path.suffix else path.with_suffix(".png")
+        codes = np.asarray(Image.open(path).convert("RGBA"))
+        rgb, mask = from_srgb8(codes[..., :3]), codes[..., 3].astype(np.float32) / 255
+        cameras.append(camera.resized(codes.shape[1], codes.shape[0]))
+        views.append(
+            View(name=path.stem, rgb=rgb, mask=mask, mask_source=MaskSource.ALPHA, background=np.ones_like(rgb))
+        )
+    return views, cameras
 
-    def __init__(self, scene: Path, device: str) -> None:
-        self.views: list[View] = []
-        self.cameras: list[Camera] = []
-        self.device = device
-        for name, camera in read_cameras(scene / "transforms_test.json"):
-            path = scene / name
-            path = path if path.suffix else path.with_suffix(".png")
-            codes = np.asarray(Image.open(path).convert("RGBA"))
-            rgb, mask = from_srgb8(codes[..., :3]), codes[..., 3].astype(np.float32) / 255
-            self.cameras.append(camera.resized(codes.shape[1], codes.shape[0]))
-            self.views.append(
-                View(name=path.stem, rgb=rgb, mask=mask, mask_source=MaskSource.ALPHA, background=np.ones_like(rgb))
-            )
+
+class Pictures:
+    """Views that a fit is compared with."""
+
+    def __init__(self, views: Sequence[View], cameras: Sequence[Camera], device: str) -> None:
+        self.views, self.cameras, self.device = views, cameras, device
 
     @torch.no_grad()
     def psnr(self, field: ShapeField, fitted: Scene) -> float:
@@ -76,7 +88,7 @@ class HeldOut:
         surface, errors = field.surface(final=True), []
         for index, view in enumerate(self.views):
             chosen = torch.tensor([index], device=self.device)
-            shown, _, _ = scene.render(surface, chosen, view.height, view.width)
+            shown = scene.render(surface, chosen, view.height, view.width).picture
             wanted = linear_targets([view], view.width, view.height, self.device)
             errors.append((seen(shown) - seen(wanted)).square().mean())
         return float((-10 * torch.log10(torch.stack(errors))).mean())
@@ -125,57 +137,89 @@ def settle(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def curve_of(path: Path, truth: Path | None, options: argparse.Namespace) -> tuple[Array, list[str]]:
-    """Seconds and PSNR [N, 2], and the rows of the table."""
-    everything = read_inputs(path)
-    if everything.cameras is None:
-        raise SystemExit(f"{path} has no cameras")
-    held = HeldOut(path, options.device)
-    surface = load_textured(truth).mesh if truth is not None and truth.exists() else None
-    config = replace(plan_of(options.effort, options.device), extractor=options.extractor, lighting=options.lighting)
-    timed(everything, everything.cameras, shortened(config, 0.0), options.device)  # kernels
-    few = timed(everything, everything.cameras, shortened(config, TRIAL), options.device)[0]
-    more = timed(everything, everything.cameras, shortened(config, 4 * TRIAL), options.device)[0]
-    # On a busy machine the difference may be anything; what each fit then takes corrects it.
-    whole = max((more - few) / (3 * TRIAL), more)
-    fixed = max(few - TRIAL * whole, 0.0)
-    print(f"\n{path.name}: {fixed:.1f} s and {whole:.1f} s for all steps of {options.effort!r}", flush=True)
-    rows, curve = [HEADER], []
-    print(HEADER, flush=True)
-    for asked in map(float, options.seconds.split(",")):
-        share = max(asked - fixed, 0.05 * asked) / whole
-        seconds, found, field, scene = timed(everything, everything.cameras, shortened(config, share), options.device)
-        whole = max((seconds - fixed) / share, 1e-3)
-        curve.append((seconds, held.psnr(field, scene)))
-        scores = compare_meshes(found.mesh, surface) if surface is not None else {}
+class Trial:
+    """One scene, read once, and what its fits are scored by."""
+
+    def __init__(self, path: Path, truth: Path, device: str) -> None:
+        self.name, self.device = path.name, device
+        self.everything = read_inputs(path)
+        if self.everything.cameras is None:
+            raise SystemExit(f"{path} has no cameras")
+        self.cameras = self.everything.cameras
+        self.held = Pictures(*held_out(path), device)
+        chosen = range(0, len(self.cameras), max(1, len(self.cameras) // FITTED))
+        self.fitted = Pictures([self.everything.views[i] for i in chosen], [self.cameras[i] for i in chosen], device)
+        self.surface = load_textured(truth).mesh if truth.exists() else None
+
+    def seconds(self, config: StageOneConfig, share: float) -> float:
+        """What a fit takes with so many times the steps."""
+        return timed(self.everything, self.cameras, shortened(config, share), self.device)[0]
+
+    def row(self, config: StageOneConfig, share: float, asked: str) -> tuple[float, float, str]:
+        """Seconds and held-out PSNR of a fit, and its row of the table."""
+        seconds, found, field, scene = timed(self.everything, self.cameras, shortened(config, share), self.device)
+        unseen, known = self.held.psnr(field, scene), self.fitted.psnr(field, scene)
+        scores = compare_meshes(found.mesh, self.surface) if self.surface is not None else {}
         shape = f"{scores['fscore_0.01']:.3f} | {scores['normal_consistency']:.3f}" if scores else " | "
-        row = f"| {asked:g} | {share:.2f} | {seconds:.1f} | {curve[-1][1]:.2f} | {shape} | {len(found.mesh.faces)} |"
-        rows.append(row)
-        print(row, flush=True)
-    return np.array(curve), rows
+        begin = f"| {asked} | {share:.2f} | {seconds:.1f} | {unseen:.2f} | {known:.2f} | "
+        return seconds, unseen, f"{begin}{shape} | {len(found.mesh.faces)} |"
+
+    def over_seconds(self, config: StageOneConfig, asked: Sequence[float]) -> Iterator[tuple[float, float, str]]:
+        """Rows of fits that take so many seconds."""
+        few, more = self.seconds(config, TRIAL), self.seconds(config, 4 * TRIAL)
+        # On a busy machine the difference may be anything; what each fit then takes corrects it.
+        whole = max((more - few) / (3 * TRIAL), more)
+        fixed = max(few - TRIAL * whole, 0.0)
+        print(f"{fixed:.1f} s and {whole:.1f} s for all steps", flush=True)
+        for wanted in asked:
+            share = max(wanted - fixed, 0.05 * wanted) / whole
+            found = self.row(config, share, f"{wanted:g}")
+            whole = max((found[0] - fixed) / share, 1e-3)
+            yield found
+
+
+def numbers(text: str) -> list[float]:
+    """Separated by commas."""
+    return [float(number) for number in text.split(",")]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", type=Path, nargs="+")
     parser.add_argument("--truth", type=Path, help="mesh in the frame of the cameras, where it is not in the scene")
-    parser.add_argument("--seconds", default="5,10,20,40,80", help="separated by commas")
+    parser.add_argument("--seconds", type=numbers, default="5,10,20,40,80", help="separated by commas")
+    parser.add_argument("--shares", type=numbers, help="times the steps of the plan, instead of seconds")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--effort", default="high", choices=("draft", "standard", "high"))
-    parser.add_argument("--extractor", default="tetrahedra")
-    parser.add_argument("--lighting", default="baked")
+    parser.add_argument("--set", nargs="*", action="append", metavar="NAME=VALUE", help="a candidate; may be repeated")
     parser.add_argument("--out", type=Path, help="folder for stage_one.md and stage_one.svg")
     options = parser.parse_args()
+    plan = plan_of(options.effort, options.device)
+    candidates = {" ".join(settings): changed(plan, settings) for settings in options.set or [[]]}
     curves: dict[str, Array] = {}
     pages: list[str] = []
     for path in options.scenes:
-        curve, rows = curve_of(path, options.truth or path / "gt_mesh.ply", options)
-        curves[path.name] = curve
-        pages.append("\n".join([f"### {path.name}", "", *rows, ""]))
-        if options.out is not None:  # after every scene: a run may be cut off
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / "stage_one.md").write_text("\n".join(pages), encoding="utf-8")
-            draw(curves, options.out / "stage_one.svg")
+        trial = Trial(path, options.truth or path / "gt_mesh.ply", options.device)
+        for label, config in candidates.items():
+            title = f"{path.name}, {label}" if label else path.name
+            print(f"\n### {title}\n", flush=True)
+            trial.seconds(config, 0.0)  # kernels
+            if options.shares is not None:
+                found = (trial.row(config, share, "") for share in options.shares)
+            else:
+                found = trial.over_seconds(config, options.seconds)
+            rows, curve = [HEADER], []
+            print(HEADER, flush=True)
+            for seconds, psnr, row in found:
+                print(row, flush=True)
+                rows.append(row)
+                curve.append((seconds, psnr))
+            curves[title] = np.array(curve)
+            pages.append("\n".join([f"### {title}", "", *rows, ""]))
+            if options.out is not None:  # after every curve: a run may be cut off
+                options.out.mkdir(parents=True, exist_ok=True)
+                (options.out / "stage_one.md").write_text("\n".join(pages), encoding="utf-8")
+                draw(curves, options.out / "stage_one.svg")
     return 0
 
 

@@ -88,6 +88,22 @@ def test_relative_depth_ignores_both_affines(device: str) -> None:
     torch.testing.assert_close(losses.relative_depth_loss(shown, unseen, weight), loss, rtol=1e-3, atol=0)
 
 
+def test_outliers_do_not_bend_the_affine() -> None:
+    """A known scale and offset is undone although a tenth of the pixels see something else."""
+    wanted = numbers(1, 20, 20, 1)
+    shown = 0.7 * wanted + 3
+    shown[:, :2] -= 0.5
+    weight = torch.ones_like(wanted)
+    plain = losses.relative_depth_loss(shown, wanted, weight)
+    robust = losses.relative_depth_loss(shown, wanted, weight, 0.3)
+    # A tenth is off by 0.5 in a scale of 0.7, and wanted has a spread of a quarter; nothing else is.
+    true = 0.1 * 0.5 / 0.7 / 0.25
+    assert abs(float(robust) - true) < 0.02 and float(plain) > true + 0.2
+    for scale in (-1.0, 3.0):
+        again = losses.relative_depth_loss(scale * shown + 2, wanted, weight, 0.3)
+        torch.testing.assert_close(again, robust, rtol=1e-3, atol=0)
+
+
 def test_relative_depth_does_not_flatten() -> None:
     """Shrinking what is shown towards a plane gains nothing: the gradient has no part along it."""
     shown, wanted = (numbers(1, 8, 9, 1) + 2).requires_grad_(), numbers(1, 8, 9, 1, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from meshwright.errors import Cancelled, InputError, OptionError, VramError
 from meshwright.geometry.tetra import Capacity
 from meshwright.models import Evidence, get_model
 from meshwright.models.nvdiffrec.appearance.config import VolumeConfig
+from meshwright.models.nvdiffrec.appearance.network import GridNetwork
 from meshwright.models.nvdiffrec.config import EFFORTS
 from meshwright.models.nvdiffrec.stage_one import proposal
 from meshwright.models.nvdiffrec.stage_one import start as starts
@@ -26,7 +28,7 @@ from meshwright.models.nvdiffrec.stage_one.fit import StageOne, fit_stage_one
 from meshwright.models.nvdiffrec.stage_one.judging import box_of, explained
 from meshwright.models.nvdiffrec.stage_one.level import LevelFit
 from meshwright.models.nvdiffrec.stage_one.memory import vram_needed
-from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices
+from meshwright.models.nvdiffrec.stage_one.pictures import clip_matrices, pixels_across
 from meshwright.models.nvdiffrec.stage_one.scene import Scene
 from meshwright.models.refinement.config import Level, RefineConfig
 from meshwright.models.refinement.poses import PoseCorrections
@@ -175,6 +177,21 @@ def test_matrices_are_the_cameras() -> None:
     np.testing.assert_allclose(clip[3, :, 3].numpy(), z, rtol=1e-5)
 
 
+def test_colours_are_stored_no_finer_than_pixels_show_them() -> None:
+    """A box of 0.8, 2.5 away, in pictures of 64 pixels with a focal length of 2.2 sides."""
+    assert math.isclose(pixels_across(CAMERAS, np.zeros(3), 0.8, 1000), 0.8 / 2.5 * 2.2 * SIDE, rel_tol=1e-6)
+    assert math.isclose(pixels_across(CAMERAS, np.zeros(3), 0.8, 32), 0.8 / 2.5 * 2.2 * 32, rel_tol=1e-6)
+    low, high = np.full(3, -0.4), np.full(3, 0.4)
+
+    def finest(**more: Any) -> int:
+        network = Scene(low, high, CAMERAS, replace(CONFIG, **more), "cpu").volume.network
+        assert isinstance(network, GridNetwork)
+        return network.grid.finest
+
+    assert finest(sharpness=0.5) == round(0.5 * 0.8 / 2.5 * 2.2 * SIDE)
+    assert finest(sharpness=100.0) == SMALL.grid.finest and finest(sharpness=0.01) == SMALL.grid.coarsest
+
+
 def test_views_from_all_around_are_many_and_not_straight() -> None:
     assert from_all_around(CAMERAS)
     assert not from_all_around(CAMERAS[:9])
@@ -193,6 +210,7 @@ def test_pictures_without_masks_say_nothing() -> None:
         ({"extractor": "voxels"}, "extractor"),
         ({"lighting": "dark"}, "lighting"),
         ({"mask_weight": float("nan")}, "mask_weight"),
+        ({"sharpness": 0.0}, "sharpness"),
         ({"levels": (StageLevel(cells=8, pixels=32, steps=1), StageLevel(cells=24, pixels=32, steps=1))}, "cells"),
     ],
 )

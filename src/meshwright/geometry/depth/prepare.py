@@ -61,6 +61,7 @@ class PreparedDepth:
             only for renders that contradict the silhouettes.
         report: JSON-able: registration, kind, affine and misfit of each view.
         warnings: Plain sentences.
+        kinds: What the numbers of each view mean; None where its depth is not used.
         unit, unit_error: See `Agreement`.
     """
 
@@ -70,6 +71,7 @@ class PreparedDepth:
     slack: Array
     report: list[dict[str, object]]
     warnings: tuple[str, ...]
+    kinds: tuple[DepthKind | None, ...]
     unit: float | None = None
     unit_error: float = 0.0
 
@@ -124,7 +126,13 @@ def prepare_depth(
         nothing = np.zeros((len(views), *working.outline.shape[1:], 4), np.float32)
         none = np.zeros(len(views), np.float32)
         return PreparedDepth(
-            surface=nothing, trust=nothing[..., 0], band=none, slack=none, report=[], warnings=tuple(warnings)
+            surface=nothing,
+            trust=nothing[..., 0],
+            band=none,
+            slack=none,
+            report=[],
+            warnings=tuple(warnings),
+            kinds=(None,) * len(views),
         )
     unit, unit_error = None, 0.0
     free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
@@ -190,6 +198,7 @@ def prepare_depth(
         slack=slack,
         report=report,
         warnings=tuple(warnings),
+        kinds=tuple(_meaning(meanings, i).kind if i in kept else None for i in range(len(views))),
         unit=unit,
         unit_error=unit_error,
     )

@@ -6,6 +6,7 @@ Pictures are [N, H, W, C]: N views, H rows, W columns. Nothing here waits for a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -23,6 +24,10 @@ __all__ = [
     "relative_depth_loss",
     "tone_mapped",
 ]
+
+
+_AGAIN = 3
+"""How often outliers are looked for: the first affine is bent by them, each further one less."""
 
 
 def tone_mapped(colour: torch.Tensor) -> torch.Tensor:
@@ -75,7 +80,9 @@ def metric_depth_loss(
     return _weighted_mean(off, weight)
 
 
-def relative_depth_loss(shown: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def relative_depth_loss(
+    shown: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor, outliers: float = math.inf
+) -> torch.Tensor:
     """Mean absolute difference of depths whose scale and offset are free in each view.
 
     The affine that takes `shown` closest to `wanted` (least squares) is found anew in each call and is part of what is
@@ -86,22 +93,29 @@ def relative_depth_loss(shown: torch.Tensor, wanted: torch.Tensor, weight: torch
         shown: Distance along the optical axis, or its inverse if `wanted` is that, [N, H, W, 1].
         wanted: Relative depth, [N, H, W, 1]; any finite number where it is not known.
         weight: 0 where either is unknown, else up to 1, [N, H, W, 1]; no gradient.
+        outliers: With a finite number the affine is found again, with pixels that are off by this many spreads
+            counting half: what is seen at outlines, or not yet carved, must not bend it. They count in the loss.
     Source: the invariance of Ranftl et al. 2020, arXiv:1907.01341, with the affine on the other side.
     """
-    weight = weight.flatten(1)
-    total = weight.sum(1, keepdim=True).clamp(min=1e-6)
-
-    def centred(depth: torch.Tensor) -> torch.Tensor:
-        flat = depth.flatten(1)
-        return flat - (weight * flat).sum(1, keepdim=True) / total
-
-    x, y = centred(shown), centred(wanted)
-    power = (weight * x * x).sum(1, keepdim=True)
-    # A flat or unseen view has no scale: its power is 0, and so is all that is divided by it.
-    scale = (weight * x * y).sum(1, keepdim=True) / power.clamp(min=1e-12)
-    spread = (weight * y.abs()).sum(1, keepdim=True) / total
-    off = (scale * x - y).abs() / spread.clamp(min=1e-6)
+    weight, x, y = weight.flatten(1), shown.flatten(1), wanted.flatten(1)
+    off = _beyond_affine(x, y, weight, weight)
+    for _ in range(_AGAIN if math.isfinite(outliers) else 0):
+        off = _beyond_affine(x, y, weight, weight / (1 + (off.detach() / outliers).square()))
     return _weighted_mean(off, weight)
+
+
+def _beyond_affine(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:
+    """What the best affine of `x` leaves of `y` by the weights `trust`, in spreads of `y` by `weight`; all [N, P]."""
+
+    def centred(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return values - (weight * values).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1e-6)
+
+    spread = (weight * centred(y, weight).abs()).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1e-6)
+    x, y = centred(x, trust), centred(y, trust)
+    power = (trust * x * x).sum(1, keepdim=True)
+    # A flat or unseen view has no scale: its power is 0, and so is all that is divided by it.
+    scale = (trust * x * y).sum(1, keepdim=True) / power.clamp(min=1e-12)
+    return (scale * x - y).abs() / spread.clamp(min=1e-6)
 
 
 def _weighted_mean(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -86,6 +86,9 @@ class StageOneConfig:
     volume: VolumeConfig = field(
         default_factory=lambda: VolumeConfig(grid=HashGrid(levels=10, coarsest=8, finest=512, log2_size=16))
     )
+    sharpness: float = 0.55
+    """Finest cells of the volume across a pixel, at most: with finer ones pixels are learned by heart, and views
+    between the given ones get worse with every step."""
     light_size: int = 32
     """Texels along an edge of a face of the light."""
     views_at_once: int = 6
@@ -97,11 +100,14 @@ class StageOneConfig:
     """Step of the material volume at first."""
     light_rate: float = 0.02
     mask_weight: float = 2.0
+    depth_weight: float = 1.0
+    """Of depth, for the views that have it; 0 leaves it aside."""
     sign_weight: float = 0.002
     spread: int = 12
     """How often gradients of the signed distance are averaged with those of its neighbours."""
-    laplacian_weight: float = 0.03
-    """Of squared distances from the mean of the neighbours, in cells."""
+    laplacian_weight: float = 0.3
+    """Of squared distances from the mean of the neighbours, in cells, at the end of the last level; a tenth of it
+    at the beginning of a level, and a quarter at one with half as many cells, so that the same bend costs the same."""
     smooth_weight: float = 0.01
     """Of changes of materials over a cell; with "pbr" only."""
     white_weight: float = 0.005
@@ -116,11 +122,13 @@ class StageOneConfig:
         faults = [
             f"{name}={getattr(self, name)} (use 0 or more)"
             for name in (
-                "margin", "offset_rate", "colour_rate", "spread", "light_rate", "mask_weight", "sign_weight",
-                "laplacian_weight", "smooth_weight", "white_weight", "uneven_weight",
+                "margin", "offset_rate", "colour_rate", "spread", "light_rate", "mask_weight", "depth_weight",
+                "sign_weight", "laplacian_weight", "smooth_weight", "white_weight", "uneven_weight",
             )
             if not getattr(self, name) >= 0
         ]  # fmt: skip
+        if not self.sharpness > 0:
+            faults.append(f"sharpness={self.sharpness} (use more than 0)")
         if self.extractor not in EXTRACTORS:
             faults.append(f"extractor={self.extractor!r} (use {', '.join(EXTRACTORS)})")
         if self.lighting not in LIGHTINGS:

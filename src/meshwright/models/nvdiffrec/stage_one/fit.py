@@ -17,6 +17,7 @@ from meshwright.geometry.extract import keep_large_parts
 from meshwright.geometry.tetra import ShapeField
 from meshwright.models.base import Memory
 from meshwright.models.nvdiffrec.stage_one.config import StageLevel, StageOneConfig
+from meshwright.models.nvdiffrec.stage_one.depths import known_depth
 from meshwright.models.nvdiffrec.stage_one.level import LevelFit, leaves_kept, put_leaves
 from meshwright.models.nvdiffrec.stage_one.scene import Scene
 from meshwright.models.nvdiffrec.stage_one.start import Start, first_field, kept_start, start_again, start_of
@@ -53,6 +54,7 @@ def fit_stage_one(
     monitor: Monitor,
     device: str,
     *,
+    given_cameras: bool = True,
     memory: Memory | None = None,
     pause_s: float = 10.0,
     look: Look | None = None,
@@ -65,6 +67,7 @@ def fit_stage_one(
         config: See `StageOneConfig`.
         monitor: Asked to stop before every step; hears progress.
         device: "cpu" or a CUDA device.
+        given_cameras: Their unit is that of metric depth; fitted cameras have one of their own.
         memory: Where what was reached is kept, and taken from.
         pause_s: Seconds between two times that something is kept.
         look: Called after every step, for who wants to watch.
@@ -82,6 +85,9 @@ def fit_stage_one(
     before = diary.begin()
     begun = time.perf_counter()
     start = _start(before, views, cameras, config, monitor, weight, device)
+    depth = None
+    if config.depth_weight > 0:
+        depth = known_depth(views, cameras, config.grid, device, given_cameras=given_cameras)
     field = first_field(start, config, device)
     scene = Scene(start.low, start.high, cameras, config, device)
     begin: dict[str, Any] = {"start": kept_start(start), "start_seconds": time.perf_counter() - begun}
@@ -99,7 +105,7 @@ def fit_stage_one(
         if before is not None and index < len(before["ended"]):
             put_leaves(field, before["ended"][index])
         else:
-            fit = LevelFit(scene, field, views, config, index)
+            fit = LevelFit(scene, field, views, config, index, depth)
             if before is not None and index == len(before["ended"]):
                 fit.restore(before["fit"])
             state = partial(_reached, scene, begin, list(reports), list(ended), fit)
@@ -112,6 +118,7 @@ def fit_stage_one(
         "begun_as": start.kind,
         "begun_seconds": round(begin["start_seconds"], 3),
         "carving": start.report,
+        "views_with_depth": 0 if depth is None else len(depth.prepared.report),
         "levels": reports,
     }
     return _result(field, scene, report)

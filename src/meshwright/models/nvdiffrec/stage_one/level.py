@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from meshwright.geometry.tetra import Capacity, CubeField, ShapeField, Surface, TetraField, laplacian, unevenness
-from meshwright.models.nvdiffrec.appearance.volume import Materials
 from meshwright.models.nvdiffrec.losses import (
     colour_loss,
     light_whiteness,
@@ -21,9 +20,10 @@ from meshwright.models.nvdiffrec.losses import (
     random_background,
 )
 from meshwright.models.nvdiffrec.stage_one.config import StageLevel, StageOneConfig
+from meshwright.models.nvdiffrec.stage_one.depths import KnownDepth
 from meshwright.models.nvdiffrec.stage_one.descent import SmoothDescent
 from meshwright.models.nvdiffrec.stage_one.pictures import linear_targets, picture_size
-from meshwright.models.nvdiffrec.stage_one.scene import Scene
+from meshwright.models.nvdiffrec.stage_one.scene import Rendered, Scene
 from meshwright.models.stepping_down import Load, is_out_of_memory, lighter
 from meshwright.types import Array, View
 
@@ -33,6 +33,8 @@ _COUNT = 25
 """Steps on a GPU between two looks at how large the surface has become."""
 _ROOM = 1.3
 """So many times as large it may become until then."""
+_LEAST = 0.1
+"""The share of the first rates that is left in the last step."""
 
 
 def cell_of(field: ShapeField) -> float:
@@ -72,10 +74,14 @@ class LevelFit:
         views: Sequence[View],
         config: StageOneConfig,
         index: int,
+        depth: KnownDepth | None = None,
     ) -> None:
         self.scene, self.field, self.config, self.index = scene, field, config, index
+        self.known = depth
         self.level: StageLevel = config.levels[index]
         self.cell = cell_of(field)
+        # A bend of so many cells costs more the coarser they are: as it is, thin parts would go before they are found.
+        self.evenness = config.laplacian_weight * (self.level.cells / config.levels[-1].cells) ** 2
         self.views = views
         device = scene.device
         self._take_on(self._wanted())
@@ -99,6 +105,7 @@ class LevelFit:
         self.load = load
         self.width, self.height = picture_size(self.views, load.pixels)
         self.target = linear_targets(self.views, self.width, self.height, str(self.scene.device))
+        self.depth = None if self.known is None else self.known.at(self.width, self.height, self.scene.device)
         # Means are over whole pictures; a loss should not depend on how much of them the object fills.
         self.filled = max(float((self.target[..., 3] > 0).float().mean()), 1e-3)
         self.order = self._order(len(self.views), load.at_once).to(self.scene.device)
@@ -115,17 +122,21 @@ class LevelFit:
         """How many steps there were."""
         return len(self.losses)
 
+    def _rest(self) -> float:
+        """Of the first rates, in this step."""
+        return _LEAST + (1 - _LEAST) * (0.5 + 0.5 * math.cos(math.pi * self.taken / self.level.steps))
+
     def step(self) -> None:
         """One step; a GPU is waited for in one of 25, for the size of the surface."""
-        share = 0.5 + 0.5 * math.cos(math.pi * self.taken / self.level.steps)
+        share = self._rest()
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = rate * (0.1 + 0.9 * share)
+            group["lr"] = rate * share
         self.generator.manual_seed((self.config.seed * 1009 + self.index) * 100_003 + self.taken)
         loss, shown = self._loss(self.order[self.taken])
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        self.descent.step(self.level.move * self.cell * (0.1 + 0.9 * share))
+        self.descent.step(self.level.move * self.cell * share)
         if self.scene.light is not None:
             self.scene.light.clamp_()
         self.losses.append(shown)
@@ -134,17 +145,22 @@ class LevelFit:
         """What is minimised, and the part of it that pictures have."""
         config, scene = self.config, self.scene
         surface = self._surface()
-        picture, points, materials = scene.render(surface, chosen, self.height, self.width)
+        shown = scene.render(surface, chosen, self.height, self.width)
+        picture = shown.picture
         wanted = self.target.index_select(0, chosen)
         ground = random_background(len(chosen), scene.device, self.generator)
         colour = colour_loss(over_background(picture, ground), over_background(wanted, ground))
         data = (colour + config.mask_weight * mask_loss(picture[..., 3:], wanted[..., 3:])) / self.filled
+        if self.depth is not None:
+            data = data + config.depth_weight * self.depth.loss(shown.depth, shown.seen, chosen)
         loss = data + config.sign_weight * self.field.sign_changes(surface)
-        loss = loss + config.laplacian_weight * laplacian(surface.vertices, surface.faces) / self.cell**2
+        # First found, then made even: thin parts would not come out of an even surface.
+        evenness = self.evenness * (1 + _LEAST - self._rest())
+        loss = loss + evenness * laplacian(surface.vertices, surface.faces) / self.cell**2
         if config.extractor == "cubes":
             loss = loss + config.uneven_weight * unevenness(surface) / self.cell
         if scene.light is not None:
-            loss = loss + self._plainness(surface, points, materials)
+            loss = loss + self._plainness(shown)
         return loss, data.detach()
 
     def _surface(self) -> Surface:
@@ -156,10 +172,12 @@ class LevelFit:
             return surface
         return self.field.surface(capacity=self.capacity)
 
-    def _plainness(self, surface: Surface, points: torch.Tensor, materials: Materials) -> torch.Tensor:
+    def _plainness(self, shown: Rendered) -> torch.Tensor:
         """Materials change little, light is white: what pictures leave open between the two."""
         assert self.scene.light is not None
-        kd, ks = material_smoothness(self.scene.volume, points, materials, reach=self.cell, generator=self.generator)
+        kd, ks = material_smoothness(
+            self.scene.volume, shown.points, shown.materials, reach=self.cell, generator=self.generator
+        )
         white = light_whiteness(self.scene.light.texels)
         return self.config.smooth_weight * (kd + ks) + self.config.white_weight * white
 

@@ -12,7 +12,7 @@ from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk
 from meshwright.types import Array, Camera, View
 
-__all__ = ["clip_matrices", "linear_targets", "picture_size"]
+__all__ = ["clip_matrices", "linear_targets", "picture_size", "pixels_across"]
 
 
 def picture_size(views: Sequence[View], pixels: int) -> tuple[int, int]:
@@ -20,6 +20,22 @@ def picture_size(views: Sequence[View], pixels: int) -> tuple[int, int]:
     share = min(1.0, pixels / max(max(view.width, view.height) for view in views))
     width, height = (max(8, round(side * share)) for side in (views[0].width, views[0].height))
     return width, height
+
+
+def pixels_across(cameras: Sequence[Camera], middle: Array, edge: float, pixels: int) -> float:
+    """How many pixels of the pictures compared the edge of a box covers, seen in the middle: the median of the views.
+
+    Args:
+        cameras: In pixels of the pictures as they are given.
+        middle: Of the box, float64 [3].
+        edge: World units.
+        pixels: Long side of the pictures compared, at most.
+    """
+    found = []
+    for camera in cameras:
+        share = min(1.0, pixels / max(camera.width, camera.height))
+        found.append(edge / float(np.linalg.norm(camera.position - middle)) * camera.fl_x * share)
+    return float(np.median(found))
 
 
 def linear_targets(views: Sequence[View], width: int, height: int, device: str) -> torch.Tensor:

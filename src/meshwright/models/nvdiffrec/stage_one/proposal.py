@@ -55,9 +55,10 @@ _GPU = {
             StageLevel(cells=128, pixels=512, steps=100),
             StageLevel(cells=256, pixels=1024, steps=100),
         ),
-        # With four times as many steps surfaces get rough and unseen views worse (docs/stage-one.md).
         carve=replace(_FOG, steps=(38, 62, 100)),
         volume=VolumeConfig(grid=HashGrid(levels=14, coarsest=8, finest=1024, log2_size=18)),
+        # With less, the surface begins to follow single pixels where a cell is about as large (docs/stage-one.md).
+        laplacian_weight=1.0,
         views_at_once=8,
         grid=192,
     ),
@@ -113,7 +114,8 @@ def _fitted(evidence: Evidence, monitor: Monitor) -> dict[str, Any]:
     config = plan_of(evidence.effort, device)
     # One view in a step is what it cannot do without: where there is room for that, but not for more, it steps down.
     check_vram_available(vram_needed(config, views, at_once=1), device)
-    found = fit_stage_one(views, evidence.cameras, config, monitor, device, memory=memory)
+    given = not evidence.free_cameras
+    found = fit_stage_one(views, evidence.cameras, config, monitor, device, given_cameras=given, memory=memory)
     pairs = [pair for pair in zip(views, evidence.cameras, strict=True) if pair[0].mask_source is not MaskSource.NONE]
     shown, cameras = zip(*pairs, strict=True)
     monitor.check()
