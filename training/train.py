@@ -110,6 +110,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--check", type=float, default=60.0, help="seconds between validations")
     parser.add_argument("--look", type=int, default=12, help="objects of each sort in a validation")
+    parser.add_argument("--keep", action="store_true", help="keep the weights of every look, for training.average")
     arguments = parser.parse_args()
     arguments.without = tuple(name for name in arguments.without.split(",") if name)
     unknown = set(arguments.without) - set(known)
@@ -325,6 +326,8 @@ def export(state: State, arguments: argparse.Namespace, out: Path, device: str) 
         "objects": str(state.seen),
     }
     save_file(weights, out / "mini.safetensors", metadata=about)
+    if arguments.keep:
+        save_file(weights, out / f"mini-{round(state.elapsed)}.safetensors", metadata=about)
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     world = int(os.environ.get("WORLD_SIZE", "1"))
     curve = {"arguments": vars(arguments), "device": name, "gpus": world, "torch": torch.__version__, "log": state.log}

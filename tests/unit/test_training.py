@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import compare, eyes, fields, objects, scenes, train, validation, words
+from training import average, compare, eyes, fields, objects, scenes, train, validation, words
 from training.disturb import Faults, shown
 from training.kinds import KINDS
 from training.losses import _missed
@@ -21,6 +21,7 @@ from training.without import CHANNELS, FAULTS, TERMS, Blinded, chosen_faults
 from meshwright.models.reconviagen import lifting
 from meshwright.models.reconviagen.lifting import HALF
 from meshwright.models.reconviagen.network import NetConfig
+from meshwright.models.reconviagen.weights import Checkpoint
 from meshwright.synth import list_objects
 from meshwright.synth.field_kernel import SolidData
 from meshwright.synth.objects import get_object
@@ -243,3 +244,18 @@ def test_the_catalogue_can_be_packed() -> None:
     packed = objects.pack([get_object("mug")])
     assert packed.kinds == ("mug",)
     assert np.allclose(packed.eyes["eye"][0, 0], (0, 0, 2.5))
+
+
+def test_the_mean_of_checkpoints_lies_between_them() -> None:
+    def filled(value: float) -> Checkpoint:
+        prior = lifting.Prior(NetConfig(view=8, coarse=(8, 16), fine=8), grid=32)
+        for p in prior.parameters():
+            torch.nn.init.constant_(p, value)
+        return Checkpoint(prior=prior, family="mini", about={"seed": str(value)})
+
+    made = average.mean_of([filled(1.0), filled(2.0), filled(6.0)])
+    assert made.about["seed"] == "6.0"
+    assert all(bool((p == 3).all()) for p in made.prior.parameters())
+    wide = Checkpoint(prior=lifting.Prior(NetConfig(view=16, coarse=(8, 16), fine=8), grid=32), family="mini", about={})
+    with pytest.raises(ValueError, match="different widths"):
+        average.mean_of([filled(1.0), wide])
