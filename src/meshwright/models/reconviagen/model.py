@@ -37,7 +37,7 @@ _PLANS = {
     family: Plan(
         (
             Stage(name="proposal", title="Asking the networks", share=share),
-            Stage(name="refinement", title="Refining shape and cameras", share=8.0),
+            Stage(name="refinement", title="Refining shape and cameras", share=18.0),
         )
     )
     for family, share in ((MINI, 9.0), (LARGE, 30.0))
@@ -47,7 +47,8 @@ _PLANS = {
 class ReconviagenModel(BaseReconstructionModel):
     """Proposes what the networks believe; where depth decided the shape already, that stands.
 
-    Except at `draft`, a brief refinement then brings outlines and colours of the views to lie on each other.
+    Except at `draft`, a refinement then brings outlines and colours of the views to lie on each other: a brief one
+    where depth decided, a longer one where networks did.
     """
 
     model_name: ClassVar[str] = "reconviagen"
@@ -91,7 +92,7 @@ class ReconviagenModel(BaseReconstructionModel):
 
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """What the networks believe, or the first shape where depth decided it; then briefly refined."""
-        from meshwright.models.refinement.config import BRIEF
+        from meshwright.models.refinement.config import BELIEVED, BRIEF
         from meshwright.models.refinement.proposal import refined
 
         self.load_weights()
@@ -109,13 +110,14 @@ class ReconviagenModel(BaseReconstructionModel):
         asked = shape.doubt is not None or shape.colours is not None
         doubt = evidence.doubt if shape.doubt is None else shape.doubt
         rest = plan.monitor("refinement", monitor) if asked else monitor
-        found = refined(replace(evidence, shape=shape.mesh, doubt=doubt), BRIEF, rest)
+        effort = BELIEVED if shape.doubt is not None else BRIEF
+        found = refined(replace(evidence, shape=shape.mesh, doubt=doubt), effort, rest)
         return replace(
             found,
             doubt=shape.doubt,
             colours=shape.colours,  # vertices move, but stay the same ones
             report=dict(shape.report) | dict(found.report) | named,
-            warnings=shape.warnings,
+            warnings=(*shape.warnings, *found.warnings),
         )
 
     def _shape(self, evidence: Evidence, monitor: Monitor) -> Proposal:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from meshwright.errors import OptionError
 
-__all__ = ["BRIEF", "COARSE", "FINE", "MIDDLE", "Level", "RefineConfig"]
+__all__ = ["BELIEVED", "BRIEF", "COARSE", "FINE", "MIDDLE", "Level", "RefineConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,3 +67,6 @@ class RefineConfig:
 
 BRIEF = RefineConfig(levels=(replace(COARSE, steps=30),), faces=12_000, texture_size=512)
 """A few seconds, for a shape that is nearly right: outlines and colours of the views come to lie on each other."""
+
+BELIEVED = RefineConfig(levels=(COARSE, MIDDLE), faces=15_000, texture_size=512)
+"""For a shape that networks believe in: hundredths of it are wrong still, and pictures often tell where."""
