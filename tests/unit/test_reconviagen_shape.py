@@ -13,12 +13,14 @@ from safetensors.numpy import save_file
 
 from meshwright.errors import InputError, WeightsNotInstalledError
 from meshwright.models import Evidence, get_model
+from meshwright.models.base import Proposal
 from meshwright.models.reconviagen.crops import SLOTS, Frame, look_straight, shown, slots_of
 from meshwright.models.reconviagen.lifting import Prior
 from meshwright.models.reconviagen.model import ReconviagenModel
 from meshwright.models.reconviagen.network import NetConfig
 from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
 from meshwright.models.reconviagen.weights import Checkpoint, load_checkpoint, packaged
+from meshwright.models.refinement.config import BELIEVED, BRIEF, RefineConfig
 from meshwright.synth.rig import look_at_origin
 from meshwright.types import VIEW_NAMES, Array, Camera, MaskSource, Mesh, SilentMonitor, View, ViewSet
 
@@ -203,3 +205,23 @@ def test_what_is_delivered_is_brought_onto_the_pictures(untrained: Path, monkeyp
     assert proposal.report["refinement"] == "shape and texture"
     assert fitted(proposal.mesh)[0] < 0.5 * fitted(mesh)[0]
     assert np.array_equal(proposal.mesh.faces, mesh.faces)
+
+
+@pytest.mark.parametrize(("doubt", "effort"), [(0.009, BRIEF), (0.01, BELIEVED)])
+def test_what_networks_believe_is_refined_for_longer_and_warnings_are_heard(
+    doubt: float, effort: RefineConfig, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReconviagenModel, "checkpoint_path", untrained)
+    ball = trimesh.creation.icosphere(3, RADIUS)
+    mesh = Mesh(vertices=(ball.vertices + MIDDLE).astype(np.float32), faces=ball.faces.astype(np.int32))
+    asked: list[RefineConfig] = []
+
+    def refined(evidence: Evidence, config: RefineConfig, _: object) -> Proposal:
+        asked.append(config)
+        return Proposal(mesh=evidence.shape, report={"refinement": "stand-in"}, warnings=("Memory was full.",))
+
+    monkeypatch.setattr("meshwright.models.refinement.proposal.refined", refined)
+    proposal = get_model("reconviagen").propose(decided(mesh, doubt=doubt), SilentMonitor())
+    assert asked == [effort]
+    assert proposal.warnings == ("Memory was full.",)
+    assert BELIEVED.levels[0].steps > BRIEF.levels[0].steps
