@@ -16,6 +16,7 @@ from meshwright.checkpoint import Checkpoints
 from meshwright.errors import Cancelled, VramError
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
+from meshwright.models.base import Memory
 from meshwright.models.refinement.config import Level, RefineConfig
 from meshwright.models.refinement.refine import Refinement, _Fit, refine
 from meshwright.rendering import rasterize_mesh
@@ -47,7 +48,15 @@ def grey(mesh: Mesh) -> TexturedMesh:
     return TexturedMesh(mesh=mesh, uv=atlas.uv, uv_faces=atlas.uv_faces, base_color_srgb=picture)
 
 
-def refined(mesh: Mesh, cameras: tuple[Camera, ...], *, doubt: float = 0.1, free: bool = True) -> Refinement:
+def refined(
+    mesh: Mesh,
+    cameras: tuple[Camera, ...],
+    *,
+    doubt: float = 0.1,
+    free: bool = True,
+    config: RefineConfig = CONFIG,
+    memory: Memory | None = None,
+) -> Refinement:
     return refine(
         grey(mesh),
         mesh.vertices,
@@ -55,9 +64,11 @@ def refined(mesh: Mesh, cameras: tuple[Camera, ...], *, doubt: float = 0.1, free
         cameras,
         doubt=doubt,
         free_cameras=free,
-        config=CONFIG,
+        config=config,
         monitor=SilentMonitor(),
         device="cpu",
+        memory=memory,
+        pause_s=0.0,
     )
 
 
@@ -185,18 +196,7 @@ def test_what_was_kept_of_another_mesh_is_left_alone(tmp_path: Path) -> None:
     memory = Notebook(tmp_path)
     memory.keep({"subject": "another"})
     wrong = egg((1.06, 0.95, 1.0))
-    found = refine(
-        grey(wrong),
-        wrong.vertices,
-        VIEWS,
-        CAMERAS,
-        doubt=0.1,
-        free_cameras=False,
-        config=CONFIG,
-        monitor=SilentMonitor(),
-        device="cpu",
-        memory=memory,
-    )
+    found = refined(wrong, CAMERAS, free=False, memory=memory)
     assert len(found.fields) == 2
 
 
@@ -227,19 +227,7 @@ def test_with_too_little_memory_it_takes_fewer_views_then_smaller_pictures(
     tried = crowded(monkeypatch, lambda views, side: views <= 1 and side <= 24)
     wrong = egg((1.06, 0.95, 1.0))
     memory = Notebook(tmp_path)
-    found = refine(
-        grey(wrong),
-        wrong.vertices,
-        VIEWS,
-        CAMERAS,
-        doubt=0.1,
-        free_cameras=True,
-        config=FEW,
-        monitor=SilentMonitor(),
-        device="cpu",
-        memory=memory,
-        pause_s=0.0,
-    )
+    found = refined(wrong, CAMERAS, config=FEW, memory=memory)
     assert list(dict.fromkeys(tried)) == [(6, 48), (3, 48), (1, 48), (1, 24), (6, 96), (3, 96), (1, 96)]
     levels: Any = found.report["levels"]
     assert [level["stepped_down"] for level in levels] == [{"at_once": 1, "pixels": 24}] * 2
