@@ -33,6 +33,7 @@ from meshwright.models.nvdiffrec.stage_one.scene import Scene
 from meshwright.models.refinement.config import Level, RefineConfig
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.sides import from_all_around
+from meshwright.models.stepping_down import said_of
 from meshwright.rendering.ops.hashgrid.layout import HashGrid
 from meshwright.types import Array, MaskSource, Mesh, SilentMonitor, ViewSet
 from scenes import Ellipsoid, around, six, views_of
@@ -345,7 +346,7 @@ def test_with_too_little_memory_it_takes_fewer_views_then_smaller_pictures(monke
     levels = found.report["levels"]
     assert isinstance(levels, list) and [level["steps"] for level in levels] == [3, 3]
     assert [level["stepped_down"] for level in levels] == [{"at_once": 1, "pixels": 32}] * 2
-    assert proposal._stepped_down(found.report)[0].count("1 view of 32 pixels") == 1
+    assert said_of(levels, "shape was fitted")[0].count("1 view of 32 pixels") == 1
 
 
 def test_where_nothing_less_makes_sense_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

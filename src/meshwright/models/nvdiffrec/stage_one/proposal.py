@@ -14,6 +14,7 @@ from meshwright.models.nvdiffrec.stage_one.config import CarveConfig, StageLevel
 from meshwright.models.nvdiffrec.stage_one.fit import fit_stage_one
 from meshwright.models.nvdiffrec.stage_one.judging import box_of, explained
 from meshwright.models.nvdiffrec.stage_one.memory import vram_needed
+from meshwright.models.stepping_down import said_of
 from meshwright.rendering.ops.hashgrid.layout import HashGrid
 from meshwright.types import MaskSource, Mesh, Monitor
 
@@ -90,21 +91,11 @@ def stage_one(evidence: Evidence, monitor: Monitor) -> Proposal:
         if finished is not None:
             finished.keep(kept)
     report = dict(kept["report"])
-    warnings = _stepped_down(report)
+    warnings = said_of(report["levels"], "shape and materials were fitted")
     if not report["taken"]:
         return Proposal(mesh=evidence.shape, report={"stage_one": report}, warnings=warnings)
     mesh = Mesh(vertices=kept["vertices"], faces=kept["faces"])
     return Proposal(mesh=mesh, colours=kept["colours"], report={"stage_one": report}, warnings=warnings)
-
-
-def _stepped_down(report: dict[str, Any]) -> tuple[str, ...]:
-    """What a user should know where a device had too little memory."""
-    loads = [level["stepped_down"] for level in report["levels"] if "stepped_down" in level]
-    if not loads:
-        return ()
-    at_once, pixels = min(load["at_once"] for load in loads), loads[-1]["pixels"]
-    views = f"{at_once} view{'s' if at_once > 1 else ''} of {pixels} pixels in a step"
-    return (f"The GPU's memory was full: shape and materials were fitted with {views}, which is less than planned.",)
 
 
 def _fitted(evidence: Evidence, monitor: Monitor) -> dict[str, Any]:
