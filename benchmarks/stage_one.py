@@ -8,8 +8,9 @@ SCENE is a NeRF-synthetic folder with `transforms_test.json`; with `gt_mesh.ply`
 scored too. For each number of seconds one fit is made, whose steps are as many as fit into it at the speed that its
 parts were seen to have; what is reported are the seconds that it then took, from the pictures in memory to the
 surface: the hull, carving and fitting. Kernels are compiled before. With `--shares` steps are so many times those of
-the plan, and no speed has to be found out. PSNR is of sRGB over white, mean over views; of views that were fitted
-beside it: what lies between the two was learned by heart.
+the plan, and no speed has to be found out. With `--repeats` each fit is made so many times, from other seeds, and all
+figures are medians. PSNR is of sRGB over white, mean over views; of views that were fitted beside it: what lies between
+the two was learned by heart.
 
 Each `--set` is a candidate, with values other than the plan's, see `settings`; an empty one is the plan.
 With `--out` the tables and one SVG with a curve for each scene and candidate are written there.
@@ -140,8 +141,8 @@ def settle(device: str) -> None:
 class Trial:
     """One scene, read once, and what its fits are scored by."""
 
-    def __init__(self, path: Path, truth: Path, device: str) -> None:
-        self.name, self.device = path.name, device
+    def __init__(self, path: Path, truth: Path, device: str, repeats: int) -> None:
+        self.name, self.device, self.repeats = path.name, device, repeats
         self.everything = read_inputs(path)
         if self.everything.cameras is None:
             raise SystemExit(f"{path} has no cameras")
@@ -157,12 +158,27 @@ class Trial:
 
     def row(self, config: StageOneConfig, share: float, asked: str) -> tuple[float, float, str]:
         """Seconds and held-out PSNR of a fit, and its row of the table."""
-        seconds, found, field, scene = timed(self.everything, self.cameras, shortened(config, share), self.device)
-        unseen, known = self.held.psnr(field, scene), self.fitted.psnr(field, scene)
-        scores = compare_meshes(found.mesh, self.surface) if self.surface is not None else {}
-        shape = f"{scores['fscore_0.01']:.3f} | {scores['normal_consistency']:.3f}" if scores else " | "
-        begin = f"| {asked} | {share:.2f} | {seconds:.1f} | {unseen:.2f} | {known:.2f} | "
-        return seconds, unseen, f"{begin}{shape} | {len(found.mesh.faces)} |"
+        shorter = shortened(config, share)
+        fits = [self.figures(replace(shorter, seed=config.seed + run)) for run in range(self.repeats)]
+        seconds, unseen, known, faces, *scores = map(float, np.median(fits, axis=0))
+        shape = " | ".join(f"{score:.3f}" for score in scores) or " | "
+        return (
+            seconds,
+            unseen,
+            f"| {asked} | {share:.2f} | {seconds:.1f} | {unseen:.2f} | {known:.2f} | {shape} | {faces:.0f} |",
+        )
+
+    def figures(self, config: StageOneConfig) -> list[float]:
+        """Seconds, PSNR of held-out and of fitted views, faces, and scores where the surface is known."""
+        seconds, found, field, scene = timed(self.everything, self.cameras, config, self.device)
+        scores = compare_meshes(found.mesh, self.surface) if self.surface is not None else None
+        return [
+            seconds,
+            self.held.psnr(field, scene),
+            self.fitted.psnr(field, scene),
+            len(found.mesh.faces),
+            *([scores["fscore_0.01"], scores["normal_consistency"]] if scores is not None else []),
+        ]
 
     def over_seconds(self, config: StageOneConfig, asked: Sequence[float]) -> Iterator[tuple[float, float, str]]:
         """Rows of fits that take so many seconds."""
@@ -189,6 +205,7 @@ def main() -> int:
     parser.add_argument("--truth", type=Path, help="mesh in the frame of the cameras, where it is not in the scene")
     parser.add_argument("--seconds", type=numbers, default="5,10,20,40,80", help="separated by commas")
     parser.add_argument("--shares", type=numbers, help="times the steps of the plan, instead of seconds")
+    parser.add_argument("--repeats", type=int, default=1, help="fits of each, for medians")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--effort", default="high", choices=("draft", "standard", "high"))
     parser.add_argument("--set", nargs="*", action="append", metavar="NAME=VALUE", help="a candidate; may be repeated")
@@ -199,7 +216,7 @@ def main() -> int:
     curves: dict[str, Array] = {}
     pages: list[str] = []
     for path in options.scenes:
-        trial = Trial(path, options.truth or path / "gt_mesh.ply", options.device)
+        trial = Trial(path, options.truth or path / "gt_mesh.ply", options.device, options.repeats)
         for label, config in candidates.items():
             title = f"{path.name}, {label}" if label else path.name
             print(f"\n### {title}\n", flush=True)
