@@ -9,9 +9,10 @@ import threading
 
 import warp as wp
 
-__all__ = ["load_kernels", "wp"]
+__all__ = ["load_kernels", "loading", "wp"]
 
-_loading = threading.Lock()
+loading = threading.RLock()
+"""Held by whoever has Warp compile or load kernels: its loader is not meant to be entered twice."""
 
 wp.config.quiet = True  # up to Warp 1.13
 wp.config.log_level = 30  # warnings and worse, from then on
@@ -45,6 +46,6 @@ _initialise()
 
 
 def load_kernels(module: str, device: str) -> None:
-    """Compile and load one module's kernels before threads use them: Warp's loader is not meant to be entered twice."""
-    with _loading:
+    """Compile and load one module's kernels before threads use them."""
+    with loading:
         wp.load_module(module, device=device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from meshwright.quality import (
     write_quality_json,
     write_report_html,
 )
+from meshwright.rehearsal import rehearse
 from meshwright.running import Run
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
@@ -250,14 +251,17 @@ def _run(
 ) -> Result:
     begun = time.perf_counter()
     device = pick_device(config.device)
-    if device != "cpu":
+    if device != "cpu" and model.required_vram_gb > 0:  # asking imports torch
         check_vram_available(model.required_vram_gb, device)
     _check_apart(source, output)
+    ready = rehearse(device, refines=model.share > 0)
     with Workspace(
         output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
-        run = Run(Plan(stages(model, config.lighting)), monitor, workspace, live_pictures=config.live_pictures)
-        quality = _recipe(source, config, model, device, run)
+        plan = Plan(stages(model, config.lighting))
+        with Run(plan, monitor, workspace, live_pictures=config.live_pictures) as run:
+            quality = _recipe(source, config, model, device, run, ready)
+            run.settle()
         workspace.commit()
     seconds = time.perf_counter() - begun
     monitor.report(100, "Done")
@@ -265,19 +269,26 @@ def _run(
 
 
 def _recipe(
-    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: Run
+    source: Path,
+    config: ReconstructConfig,
+    model: BaseReconstructionModel,
+    device: str,
+    run: Run,
+    ready: Callable[[], None],
 ) -> QualityReport:
-    """Every stage, from the pictures to the report."""
+    """Every stage, from the pictures to the report; `ready` waits for the device."""
     folder = run.workspace.result
 
-    views = run.do("read", lambda _: _read(source, config, folder / "masks"))
-    run.show("views", lambda: _opened(folder / "masks" / "contact_sheet.png"))
+    views = run.do("read", lambda _: read_inputs(source, config.inputs, depth_dir=config.depth_dir))
+    run.beside(lambda: write_masks(views, folder / "masks"))  # for the user to see what was taken for the object
+    run.show("views", lambda: _sheet(run, folder / "masks" / "contact_sheet.png"))
     run.begin_checkpoints(views, _RECORDS, meshwright.__version__)
 
     camera_config = CameraConfig(rig=config.rig, refine=config.refine_cameras)
     solution = run.keep("cameras", CameraSolution, lambda m: solve_cameras(views, camera_config, m), camera_config)
 
     shape_config = ShapeConfig(grid=config.preset.grid, use_depth=config.use_depth, frame=solution.frame)
+    ready()
     shape = run.keep(
         "shape",
         ShapeResult,
@@ -440,15 +451,9 @@ def _start(name: str, config: ReconstructConfig, evidence: Evidence, device: str
         model.cleanup()
 
 
-def _read(source: Path, config: ReconstructConfig, masks: Path) -> ViewSet:
-    """The views, with what was taken for the object saved for the user to see."""
-    views = read_inputs(source, config.inputs, depth_dir=config.depth_dir)
-    write_masks(views, masks)
-    return views
-
-
-def _opened(path: Path) -> Array:
-    """A picture that was written before, sRGB uint8 [H, W, 3]."""
+def _sheet(run: Run, path: Path) -> Array:
+    """A picture that is being written, sRGB uint8 [H, W, 3]."""
+    run.settle()
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from meshwright._warp import wp
+from meshwright._warp import loading, wp
 from meshwright.device import cpu_threads, map_threads
 
 __all__ = ["Argument", "Program", "over_items", "packed", "unrolled"]
@@ -23,8 +23,6 @@ Argument = torch.Tensor | int | float | tuple[torch.Tensor | int | None, ...] | 
 
 NUMBER, ARRAY, STRUCT = range(3)
 """Kinds of a kernel's parameters."""
-
-_loading = threading.Lock()
 
 
 class Program:
@@ -64,7 +62,7 @@ class Program:
         kinds = [argument.type for argument in self.kernel.adj.args]
         blank = [None if _is_array(kind) else kind() for kind in kinds]
         name = warp_device(device)
-        with _loading:  # Warp's loader is not meant to be entered twice
+        with loading:
             launch = wp.launch(self.kernel, dim=1, inputs=blank, device=name, record_cmd=True)
         slots = []
         for kind, parameter in zip(kinds, launch.params[1:], strict=True):
@@ -94,7 +92,7 @@ def unrolled(make: Callable[[int], wp.Kernel]) -> Callable[[int], Program]:
     def program(channels: int) -> Program:
         width = next(width for width in (4, 3, 2, 1) if channels % width == 0)
         if width not in programs:
-            with _loading:
+            with loading:
                 programs.setdefault(width, Program(make(width)))
         return programs[width]
 

@@ -6,6 +6,8 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +27,10 @@ Value = TypeVar("Value")
 
 
 class Run:
-    """What is the same for every stage: progress, cancellation, time, checkpoints, pictures of the work so far."""
+    """What is the same for every stage: progress, cancellation, time, checkpoints, pictures of the work so far.
+
+    A context manager: on leaving it nothing writes any more.
+    """
 
     def __init__(self, plan: Plan, monitor: Monitor, workspace: Workspace, *, live_pictures: bool = False) -> None:
         self.plan = plan
@@ -37,6 +42,23 @@ class Run:
         self._shown = 0
         self._key = ""
         self._checkpoints: Checkpoints | None = None
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+        self._begun: list[Future[None]] = []
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._beside.shutdown(wait=True, cancel_futures=True)
+
+    def beside(self, work: Callable[[], None]) -> None:
+        """Has something done while the stages go on that none of them needs; `settle` waits for it."""
+        self._begun.append(self._beside.submit(copy_context().run, work))
+
+    def settle(self) -> None:
+        """Waits for what goes on beside the stages, and raises what went wrong there."""
+        while self._begun:
+            self._begun.pop(0).result()
 
     def begin_checkpoints(self, views: ViewSet, records: Sequence[type], version: str) -> None:
         """From here on results are kept; they count for these pictures and this version only.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from meshwright._warp import wp
+from meshwright._warp import load_kernels, wp
 from meshwright.device import cpu_threads, map_threads
 from meshwright.geometry.atlas import kernels
 from meshwright.geometry.atlas.charts import connect, face_pairs, label_faces, project
@@ -28,7 +28,7 @@ def unwrap_views(mesh: Mesh, texture_size: int, padding: float) -> tuple[Array, 
     Returns:
         `uv` float32 [U, 2] and `uv_faces` int32 [F, 3], as in `TexturedMesh`.
     """
-    wp.load_module(kernels.__name__, device="cpu")  # before threads use them
+    load_kernels(kernels.__name__, "cpu")
     pairs = face_pairs(mesh.faces)
     labels = label_faces(mesh.vertices, mesh.faces, pairs)
     corners, heights = project(mesh.vertices, mesh.faces, labels)

@@ -7,6 +7,7 @@ meshwright's own, trained on objects that `training/` makes (docs/prior.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -15,7 +16,7 @@ from meshwright.device import check_vram_available, pick_device
 from meshwright.errors import WeightsFilesError, WeightsNotInstalledError
 from meshwright.models.base import BaseReconstructionModel, Evidence, Proposal
 from meshwright.models.generation import Generation, generation_of
-from meshwright.models.reconviagen.weights import load_checkpoint, packaged
+from meshwright.models.reconviagen.weights import describe_checkpoint, load_checkpoint, packaged
 from meshwright.progress import Plan, Stage
 from meshwright.types import MaskSource, Monitor
 from meshwright.weights import LARGE, MINI, Installed, installed
@@ -56,8 +57,12 @@ class ReconviagenModel(BaseReconstructionModel):
     start_share: ClassVar[float] = 16.0
     checkpoint_path: ClassVar[Path] = packaged()
 
+    _about: Mapping[str, str] | None = None
+    """What is said of `mini`, where that is asked."""
     _checkpoint: Checkpoint | None = None
     _large: Installed | None = None
+    _worked: bool = False
+    """Whether networks or a refinement were at the device."""
 
     @property
     def generation(self) -> Generation:
@@ -65,16 +70,18 @@ class ReconviagenModel(BaseReconstructionModel):
         return generation_of(self.options.get("generation"))  # type: ignore[arg-type]
 
     def load_weights(self) -> None:
-        """Loads `mini`, or looks whether all files of the large networks are there (they are loaded one at a time).
+        """Looks whether the networks are there: all files of the large ones, or `mini`.
+
+        They are loaded when a shape is asked of them: where depth decides it, none is.
 
         Raises:
             WeightsNotInstalledError: The checkpoint that was asked for is not there.
         """
-        if self._checkpoint is not None or self._large is not None:
+        if self._about is not None or self._large is not None:
             return
         self._large = self._find_large()
         if self._large is None:
-            self._checkpoint = load_checkpoint(self.checkpoint_path, "cpu")
+            self._about = describe_checkpoint(self.checkpoint_path)
 
     def _find_large(self) -> Installed | None:
         """The large networks where they are to be used; `auto` takes them where they are ready and a GPU is used."""
@@ -111,6 +118,7 @@ class ReconviagenModel(BaseReconstructionModel):
         doubt = evidence.doubt if shape.doubt is None else shape.doubt
         rest = plan.monitor("refinement", monitor) if asked else monitor
         effort = BELIEVED if shape.doubt is not None else BRIEF
+        self._worked = True
         found = refined(replace(evidence, shape=shape.mesh, doubt=doubt), effort, rest)
         return replace(
             found,
@@ -141,6 +149,7 @@ class ReconviagenModel(BaseReconstructionModel):
             views = len(evidence.views.views)
             check_vram_available(_LARGE_VRAM_GB + views * _LARGE_VRAM_GB_A_VIEW, evidence.device)
         assert large.pipeline is not None
+        self._worked = True
         networks = FileNetworks(large.networks, large.pipeline)
         shape = proposed(evidence, networks, self.generation, monitor, keep_shape=decided)
         kind = "generated; depth decides the shape" if decided else "generated"
@@ -149,7 +158,9 @@ class ReconviagenModel(BaseReconstructionModel):
     def _mini_shape(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         from meshwright.models.reconviagen.shape import PriorConfig, prior_shape
 
-        assert self._checkpoint is not None
+        self._worked = True
+        if self._checkpoint is None:
+            self._checkpoint = load_checkpoint(self.checkpoint_path, "cpu")
         self._checkpoint.prior.to(evidence.device)
         mesh, report = prior_shape(
             evidence.views.views,
@@ -165,13 +176,16 @@ class ReconviagenModel(BaseReconstructionModel):
         """What the result says about the networks behind it."""
         if self._large is not None:
             return {"checkpoint": self._large.name, "revisions": dict(self._large.revisions)}
-        assert self._checkpoint is not None
-        about = self._checkpoint.about
-        named: dict[str, object] = {"checkpoint": self._checkpoint.family}
+        about = self._about
+        assert about is not None
+        named: dict[str, object] = {"checkpoint": about.get("family", "mini")}
         return named | {name: about[name] for name in ("data_version", "objects") if name in about}
 
     def cleanup(self) -> None:
-        """Forgets the networks too."""
+        """Forgets the networks too; a device that nothing was done on is left alone."""
+        self._about = None
         self._checkpoint = None
         self._large = None
-        super().cleanup()
+        if self._worked:
+            self._worked = False
+            super().cleanup()

@@ -12,7 +12,7 @@ from meshwright.errors import WeightsNotInstalledError
 if TYPE_CHECKING:
     from meshwright.models.reconviagen.lifting import Prior
 
-__all__ = ["Checkpoint", "load_checkpoint", "packaged"]
+__all__ = ["Checkpoint", "describe_checkpoint", "load_checkpoint", "packaged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,11 @@ def packaged() -> Path:
     return Path(__file__).with_name("checkpoints") / "mini.safetensors"
 
 
-def load_checkpoint(path: Path, device: str) -> Checkpoint:
-    """Networks with the weights of `path`, in single precision.
+def describe_checkpoint(path: Path) -> dict[str, str]:
+    """What training wrote beside the weights of `path`; the weights themselves are not read.
 
     Raises:
-        WeightsNotInstalledError: The file is not there, or holds other networks.
+        WeightsNotInstalledError: The file is not there, or holds no networks.
     """
     if not path.is_file():
         raise WeightsNotInstalledError(
@@ -50,13 +50,31 @@ def load_checkpoint(path: Path, device: str) -> Checkpoint:
         )
     from safetensors import SafetensorError, safe_open
 
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = dict(file.metadata() or {})
+        if "config" not in about:
+            raise ValueError("no configuration")
+    except (SafetensorError, ValueError) as error:
+        raise _other_networks(path, error) from error
+    return about
+
+
+def load_checkpoint(path: Path, device: str) -> Checkpoint:
+    """Networks with the weights of `path`, in single precision.
+
+    Raises:
+        WeightsNotInstalledError: The file is not there, or holds other networks.
+    """
+    about = describe_checkpoint(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     from meshwright.models.reconviagen.lifting import Prior
     from meshwright.models.reconviagen.network import NetConfig
 
     try:
-        with safe_open(path, framework="pt") as file:
-            about = dict(file.metadata() or {})
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118  (no mapping)
+        weights = {name: value.float() for name, value in load_file(path).items()}
         config = json.loads(about["config"])
         prior = Prior(NetConfig(**config | {"coarse": tuple(config["coarse"])}), grid=int(about["grid"]))
         missing, unknown = prior.load_state_dict(weights, strict=False)
@@ -64,11 +82,15 @@ def load_checkpoint(path: Path, device: str) -> Checkpoint:
         if faults:
             raise ValueError(f"{len(faults)} weights do not fit, such as {faults[0]}")
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsNotInstalledError(
-            f"The checkpoint {path.name} does not hold the networks of this version of meshwright ({error}).",
-            hint="Install meshwright again, or train the checkpoint anew (training/README.md).",
-            model="reconviagen",
-            instead=["hull", "nvdiffrec"],
-        ) from error
+        raise _other_networks(path, error) from error
     prior.to(device).eval().requires_grad_(False)
     return Checkpoint(prior=prior, family=about.get("family", "mini"), about=about)
+
+
+def _other_networks(path: Path, error: Exception) -> WeightsNotInstalledError:
+    return WeightsNotInstalledError(
+        f"The checkpoint {path.name} does not hold the networks of this version of meshwright ({error}).",
+        hint="Install meshwright again, or train the checkpoint anew (training/README.md).",
+        model="reconviagen",
+        instead=["hull", "nvdiffrec"],
+    )
