@@ -373,6 +373,16 @@ def _recipe(
     textured, cameras = framed(lit.textured, solution, shape, config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
+    drawn = run.beside(
+        lambda: write_previews(
+            files.textured,
+            files.cameras,
+            folder / "previews",
+            size=config.preset.preview_size,
+            monitor=run.monitor,
+            device=device,
+        )
+    )
 
     notes = (atlas.note,) if atlas.note else ()
     before = first.warnings if first else ()
@@ -416,14 +426,7 @@ def _recipe(
 
     def write(monitor: Monitor) -> None:
         monitor.report(0, "Drawing previews")
-        previews = write_previews(
-            files.textured,
-            files.cameras,
-            folder / "previews",
-            size=config.preset.preview_size,
-            monitor=monitor,
-            device=device,
-        )
+        previews = drawn.result()
         write_comparisons(quality, folder / "previews")
         monitor.report(80, "Writing the report")
         write_quality_json(quality, folder / "quality.json")

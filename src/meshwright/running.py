@@ -43,7 +43,7 @@ class Run:
         self._key = ""
         self._checkpoints: Checkpoints | None = None
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
-        self._begun: list[Future[None]] = []
+        self._begun: list[Future[Any]] = []
 
     def __enter__(self) -> Run:
         return self
@@ -51,9 +51,11 @@ class Run:
     def __exit__(self, *failure: object) -> None:
         self._beside.shutdown(wait=True, cancel_futures=True)
 
-    def beside(self, work: Callable[[], None]) -> None:
-        """Has something done while the stages go on that none of them needs; `settle` waits for it."""
-        self._begun.append(self._beside.submit(copy_context().run, work))
+    def beside(self, work: Callable[[], Value]) -> Future[Value]:
+        """Has something done while the next stages go on, which do not need it; `settle` waits for it too."""
+        begun = self._beside.submit(copy_context().run, work)
+        self._begun.append(begun)
+        return begun
 
     def settle(self) -> None:
         """Waits for what goes on beside the stages, and raises what went wrong there."""

@@ -53,7 +53,7 @@ PUBLIC = {
         CubeLevels HashGrid MipStack antialias build_mips build_neighbours build_topology cube_texture
         deterministic hash_encode interpolate rasterize stack_cube texture
     """,
-    "meshwright.texture": "TextureConfig bake_texture",
+    "meshwright.texture": "TextureConfig bake_texture blend_texture",
     "meshwright.models": """
         AVAILABLE_MODELS Appearance BaseReconstructionModel Evidence InferenceResult ModelOutput Proposal Recipe
         bind_recipe get_model

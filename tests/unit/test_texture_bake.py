@@ -16,7 +16,7 @@ from meshwright.colour import linear_to_srgb
 from meshwright.errors import Cancelled, OptionError, ShapeError
 from meshwright.geometry.atlas import Atlas, AtlasConfig, unwrap
 from meshwright.rendering import render_textured
-from meshwright.texture import TextureConfig, bake_texture
+from meshwright.texture import TextureConfig, bake_texture, blend_texture
 from meshwright.texture.surface import build_graph
 from meshwright.texture.texels import Texels, find_texels
 from meshwright.types import Array, Camera, ColouredMesh, MaskSource, Mesh, SilentMonitor, TexturedMesh, View
@@ -230,6 +230,35 @@ def test_views_finer_than_the_texture_are_averaged() -> None:
     colours = baked_colours(bake_texture(mesh, atlas, views, cameras, TextureConfig(size=128)), texels)
     assert colours.mean() == pytest.approx(0.5, abs=0.02)
     assert colours.std() < 0.5 * 0.4
+
+
+def test_a_blend_is_the_mean_of_what_views_see() -> None:
+    """Every view of the grey ball is a little brighter or darker; the front alone is seen by no other."""
+    mesh = ball()
+    atlas, texels = laid_out(mesh)
+    greys = np.linspace(0.3, 0.5, len(CAMERAS))
+    views = [
+        paint(mesh, [camera], lambda points, grey=grey: np.full(points.shape, grey))[0]
+        for camera, grey in zip(CAMERAS, greys, strict=True)
+    ]
+    textured = blend_texture(mesh, atlas, views, CAMERAS, SIZE)
+    colours = baked_colours(textured, texels)
+    assert greys[0] - 0.01 < colours.min() < colours.mean() < colours.max() < greys[-1] + 0.01
+    assert abs(colours.mean() - greys.mean()) < 0.02
+    assert textured.seen is not None and textured.seen.any()
+
+    front = blend_texture(mesh, atlas, views[:1], CAMERAS[:1], SIZE)
+    assert front.seen is not None and 0 < front.seen.sum() < textured.seen.sum()
+    np.testing.assert_allclose(baked_colours(front, texels), greys[0], atol=0.01)  # where nothing is seen, the mean
+
+
+def test_a_blend_of_blank_views_is_grey() -> None:
+    mesh = ball(subdivisions=2)
+    views = [replace(v, mask=np.zeros_like(v.mask)) for v in paint(mesh, CAMERAS[:2])]
+    atlas, _ = laid_out(mesh)
+    textured = blend_texture(mesh, atlas, views, CAMERAS[:2], SIZE)
+    assert textured.seen is not None and not textured.seen.any()
+    assert np.ptp(textured.base_color_srgb) == 0
 
 
 def test_blank_views_give_a_plain_texture() -> None:

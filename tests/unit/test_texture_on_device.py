@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from meshwright.errors import Cancelled, ShapeError
 from meshwright.geometry.atlas import AtlasConfig, unwrap
 from meshwright.texture import on_device, on_host
-from meshwright.texture.bake import TextureConfig, bake_texture
+from meshwright.texture.bake import TextureConfig, bake_texture, blend_texture
 from meshwright.texture.on_device.nearest import find_nearest
 from meshwright.texture.on_device.solve import Looks, conjugate_gradients, look_up, solve_texture
 from meshwright.texture.solve import render_matrix
@@ -166,4 +166,17 @@ def test_the_same_picture_comes_out(
     np.testing.assert_array_equal(a.seen, b.seen)
     assert a.base_color_srgb.dtype == np.uint8
     off = np.abs(a.base_color_srgb.astype(int) - b.base_color_srgb.astype(int))[b.seen]
+    assert (off <= 1).mean() > 0.99 and off.mean() < 0.05
+
+
+def test_the_same_mean_of_the_views_comes_out(
+    scene: tuple[Mesh, list[View]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh, views = scene
+    atlas, found = unwrap(mesh, AtlasConfig(texture_size=SIZE)), []
+    for steps in (on_device, on_host):
+        monkeypatch.setattr("meshwright.texture.bake.steps_for", lambda _, steps=steps: steps)
+        found.append(blend_texture(mesh, atlas, views, CAMERAS, SIZE))
+    np.testing.assert_array_equal(found[0].seen, found[1].seen)
+    off = np.abs(found[0].base_color_srgb.astype(int) - found[1].base_color_srgb.astype(int))[found[1].seen]
     assert (off <= 1).mean() > 0.99 and off.mean() < 0.05

@@ -19,8 +19,9 @@ from meshwright.types import Array
 
 __all__ = ["encode_png", "write_animation", "write_atomic", "write_png"]
 
-COMPRESSION = 4
-"""zlib level: 6 takes twice as long on photographic textures and saves two per cent."""
+RUNS = 3
+"""zlib's Z_RLE: of filtered pixels it finds only runs. On textures and renders that is half of the time of level 4 for
+files that are smaller by 3 to 12 per cent; lines on white get larger by 10."""
 
 
 def write_atomic(path: Path, data: bytes) -> Path:
@@ -48,7 +49,7 @@ def encode_png(image: Array) -> bytes:
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ShapeError(f"A PNG is made from uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}.")
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG", compress_level=COMPRESSION)
+    Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG", compress_type=RUNS)
     return stream.getvalue()
 
 

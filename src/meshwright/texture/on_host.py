@@ -21,7 +21,7 @@ from meshwright.texture.surface import SurfaceGraph
 from meshwright.texture.texels import Texels, find_texels
 from meshwright.types import Array, Camera, Mesh, Monitor
 
-__all__ = ["brightened", "find_texels", "judge_view", "paint"]
+__all__ = ["blend", "brightened", "find_texels", "judge_view", "paint"]
 
 
 def paint(
@@ -55,15 +55,8 @@ def paint(
     Returns:
         The texture, sRGB uint8 [T, T, 3], and which texels any view saw, bool [T, T].
     """
-    judged = [view for view, _ in views]
-    loader = TexelLoader(texels, graph, share, device=device)
-    gathered = loader.gather(judged, [v.image for v in judged], list(coarse))
+    start, strength = _blended(graph, texels, [view for view, _ in views], share, coarse, base, device=device)
     monitor.check()
-    strength = strength_of(gathered.grade)
-    colour = gathered.detail
-    colour *= strength[:, None]
-    loader.add(base, colour)
-    start = linear_to_srgb(np.clip(colour, 0.0, 1.0, out=colour))
     pixels = map_threads(lambda pair: render_matrix(mesh, atlas, texels, *pair, device=device), views)
     monitor.check()
     found = solve_texture(
@@ -71,6 +64,42 @@ def paint(
     )
     picture = fill_picture(texels, np.rint(found * 255).astype(np.uint8))
     return picture, seen_picture(texels, strength > 0.0)
+
+
+def blend(
+    graph: SurfaceGraph,
+    texels: Texels,
+    views: Sequence[JudgedView],
+    share: Array,
+    coarse: Array,
+    base: Array,
+    *,
+    device: str,
+) -> tuple[Array, Array]:
+    """The first half of `paint`: the views over the base, not fitted to anything."""
+    colour, strength = _blended(graph, texels, views, share, coarse, base, device=device)
+    picture = fill_picture(texels, np.rint(colour * 255).astype(np.uint8))
+    return picture, seen_picture(texels, strength > 0.0)
+
+
+def _blended(
+    graph: SurfaceGraph,
+    texels: Texels,
+    views: Sequence[JudgedView],
+    share: Array,
+    coarse: Array,
+    base: Array,
+    *,
+    device: str,
+) -> tuple[Array, Array]:
+    """Colours of the texels, sRGB float32 [M, 3], and how much of the views' detail is in them, float32 [M]."""
+    loader = TexelLoader(texels, graph, share, device=device)
+    gathered = loader.gather(views, [v.image for v in views], list(coarse))
+    strength = strength_of(gathered.grade)
+    colour = gathered.detail
+    colour *= strength[:, None]
+    loader.add(base, colour)
+    return linear_to_srgb(np.clip(colour, 0.0, 1.0, out=colour)), strength
 
 
 def strength_of(grade: Array) -> Array:

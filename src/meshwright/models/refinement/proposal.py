@@ -6,7 +6,7 @@ from meshwright.geometry import AtlasConfig, simplify, unwrap
 from meshwright.models.base import Evidence, Proposal
 from meshwright.models.refinement.config import RefineConfig
 from meshwright.models.refinement.refine import refine
-from meshwright.texture import TextureConfig, bake_texture
+from meshwright.texture import blend_texture
 from meshwright.types import Monitor
 
 __all__ = ["refined"]
@@ -27,7 +27,7 @@ def refined(evidence: Evidence, config: RefineConfig, monitor: Monitor) -> Propo
     views, cameras, device = evidence.views.views, evidence.cameras, evidence.device
     light = simplify(evidence.shape, config.faces)
     atlas = unwrap(light, AtlasConfig(texture_size=config.texture_size), monitor)
-    painted = bake_texture(light, atlas, views, cameras, TextureConfig(size=config.texture_size), monitor, device)
+    painted = blend_texture(light, atlas, views, cameras, config.texture_size, monitor, device)
     found = refine(
         painted,
         evidence.shape.vertices,

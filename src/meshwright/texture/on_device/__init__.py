@@ -19,7 +19,7 @@ from meshwright.texture.sight import JudgedView
 from meshwright.texture.surface import SurfaceGraph
 from meshwright.types import Array, Camera, Mesh, Monitor
 
-__all__ = ["brightened", "find_texels", "judge_view", "paint"]
+__all__ = ["blend", "brightened", "find_texels", "judge_view", "paint"]
 
 
 def paint(
@@ -54,3 +54,18 @@ def paint(
         monitor=monitor,
     )
     return fill_picture(texels, found), seen_picture(texels, strength > 0.0)
+
+
+def blend(
+    graph: SurfaceGraph,
+    texels: DeviceTexels,
+    views: Sequence[JudgedView],
+    share: Array,
+    coarse: Array,
+    base: Array,
+    *,
+    device: str,
+) -> tuple[Array, Array]:
+    """As `meshwright.texture.on_host.blend`."""
+    colour, strength = blend_views(texels, graph, share, views, coarse, base, device=device)
+    return fill_picture(texels, linear_to_srgb(colour)), seen_picture(texels, strength > 0.0)
