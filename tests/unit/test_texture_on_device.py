@@ -169,9 +169,7 @@ def test_the_same_picture_comes_out(
     assert (off <= 1).mean() > 0.99 and off.mean() < 0.05
 
 
-def test_the_same_mean_of_the_views_comes_out(
-    scene: tuple[Mesh, list[View]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_mean_of_the_views_comes_out(scene: tuple[Mesh, list[View]], monkeypatch: pytest.MonkeyPatch) -> None:
     mesh, views = scene
     atlas, found = unwrap(mesh, AtlasConfig(texture_size=SIZE)), []
     for steps in (on_device, on_host):
