@@ -138,6 +138,7 @@ def refine(
     generator = torch.Generator().manual_seed(config.seed)
     fields: list[tuple[Lattice, Array]] = []
     displaced = torch.zeros_like(scene.rest)
+    learned: torch.Tensor | None = None
     levels: list[dict[str, object]] = []
     done, total = 0, sum(level.steps for level in config.levels)
     mesh = textured.mesh
@@ -159,14 +160,16 @@ def refine(
             monitor.check()
             monitor.report(100 * (before + step) / total, "Refining shape and cameras")
 
-        fitted = _Fit(scene, lattice, level, textured, views, displaced, doubt, config, free_cameras, generator)
+        fitted = _Fit(
+            scene, lattice, level, textured, views, displaced, doubt, config, free_cameras, generator, learned
+        )
         if before is not None and index == len(before["fields"]):
             fitted.restore(before["fit"])
 
         controls = [controls for _, controls in fields]
         state = partial(_reached, scene, generator, displaced, list(levels), controls, fitted)
         levels.append(fitted.run(say, partial(diary.write, state)))
-        displaced = fitted.displaced()
+        displaced, learned = fitted.displaced(), fitted.learned()
         fields.append((lattice, fitted.controls.detach().double().cpu().numpy()))
         done += level.steps
     moved = displaced.norm(dim=1) / scene.size
@@ -203,6 +206,15 @@ def _reached(
     }
 
 
+def _resized(picture: torch.Tensor, side: int) -> torch.Tensor:
+    """A picture [1, T, T, C] with so many texels along a side, blended between those it has."""
+    if picture.shape[1] == side:
+        return picture
+    turned = picture.permute(0, 3, 1, 2)
+    found = torch.nn.functional.interpolate(turned, size=(side, side), mode="bilinear", align_corners=False)
+    return found.permute(0, 2, 3, 1)
+
+
 class _Fit:
     """One level."""
 
@@ -218,11 +230,12 @@ class _Fit:
         config: RefineConfig,
         free_cameras: bool,
         generator: torch.Generator,
+        learned: torch.Tensor | None,
     ) -> None:
         self.scene, self.lattice, self.level, self.config = scene, lattice, level, config
         self.before, self.generator = displaced, generator
         self.doubt = doubt * scene.size
-        self.textured, self.views = textured, views
+        self.textured, self.views, self.known = textured, views, learned
         self.controls = torch.nn.Parameter(torch.zeros(lattice.count, 3, device=scene.device))
         self.weights = on_device(lattice.weights(scene.rest.cpu().numpy()), scene.device)
         self.field = UniformAdam(self.controls, level.move * scene.size)
@@ -250,12 +263,20 @@ class _Fit:
         # One texel per pixel compared, or there would be texels that only one of two contradicting views sees.
         baked = self.textured.base_color_srgb
         side = max(64, round(baked.shape[0] * share))
-        picture = shrunk(baked[::-1].astype(np.float32) / 255, side, side)
-        self.texture = torch.nn.Parameter(torch.from_numpy(picture)[None].to(device).contiguous())
+        picture = torch.from_numpy(shrunk(baked[::-1].astype(np.float32) / 255, side, side))[None].to(device)
+        self.painted = picture.contiguous()
+        self.texture = torch.nn.Parameter(self.painted.clone())
+        if self.known is not None:
+            with torch.no_grad():
+                self.texture.add_(_resized(self.known, side)).clamp_(0, 1)
         self.colours = Adam([self.texture], lr=self.config.texture_rate, betas=(0.9, 0.98), capturable=device != "cpu")
         self.covered = float((self.target[..., 3] > 0).sum()) / len(views)
         self.sometimes = load.at_once < len(views)
         self.orders = torch.zeros(_LOOK, load.at_once, dtype=torch.int64, device=device)
+
+    def learned(self) -> torch.Tensor:
+        """By what the texture differs from the painted one, [1, T, T, 3]: the next level begins with it."""
+        return self.texture.detach() - self.painted
 
     def displaced(self) -> torch.Tensor:
         """Where the surface is now, less where it was at first, [V, 3]."""
