@@ -105,6 +105,14 @@ def test_little_doubt_holds_the_surface() -> None:
     assert moved[1] < 0.5 * moved[0]
 
 
+def test_a_level_begins_with_the_colours_that_the_one_before_has_learned() -> None:
+    """Of a grey texture nothing is left to learn but what smaller pixels show."""
+    levels = (replace(CONFIG.levels[0], steps=40), replace(CONFIG.levels[1], steps=5))
+    found = refined(egg((1.0, 1.0, 1.0)), CAMERAS, doubt=0.0005, free=False, config=replace(CONFIG, levels=levels))
+    first, second = found.report["levels"]  # type: ignore[misc]
+    assert second["loss_first"] < first["loss_best"] < 0.5 * first["loss_first"]
+
+
 def test_two_runs_are_equal() -> None:
     wrong = egg((1.03, 1.0, 1.0))
     one, other = refined(wrong, CAMERAS), refined(wrong, CAMERAS)
