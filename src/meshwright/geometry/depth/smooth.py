@@ -15,6 +15,7 @@ from meshwright._warp import load_kernels, wp
 from meshwright.device import turn
 from meshwright.geometry.depth import kernels
 from meshwright.geometry.depth.kernels import link_kernel, relax_kernel, spread_kernel
+from meshwright.geometry.working import box_around
 from meshwright.types import Array
 
 __all__ = ["dequantise"]
@@ -35,12 +36,12 @@ def dequantise(values: Array, valid: Array, step: float, *, device: str = "cpu")
         device: Warp device.
     """
     code = np.where(valid, values, 0.0).astype(np.float32)
-    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
-    if len(rows) == 0:
+    if not valid.any():
         return code
     # What lies around the object has no say. The grids of all reaches begin where they did.
     widest = _PLAN[0][0]
-    box = tuple(slice(int(held[0]) // widest * widest, int(held[-1]) + 1) for held in (rows, columns))
+    rows, columns = box_around(valid)
+    box = slice(rows.start // widest * widest, rows.stop), slice(columns.start // widest * widest, columns.stop)
     load_kernels(kernels.__name__, device)
     with turn(device):
         code[box] = _relaxed(np.ascontiguousarray(code[box]), step, device)
