@@ -20,48 +20,72 @@ def fill_behind(image: Array, weight: Array) -> Array:
     Returns:
         float32 [H, W, C]; exactly `image` where `weight` is 1. Zero everywhere where nothing is known.
     """
-    known = np.clip(weight, 0, 1).astype(np.float32)[..., None]
+    known = np.clip(weight, 0, 1).astype(np.float32)
     if float(known.min()) >= 1:
         return image.astype(np.float32)
-    if image.shape[0] == 1 and image.shape[1] == 1:
-        return (image * (known > 0)).astype(np.float32)
-    coarse_shape = (-(-image.shape[0] // 2), -(-image.shape[1] // 2))
-    coarse_weight = np.empty((*coarse_shape, 1), np.float32)
-    coarse = np.empty((*coarse_shape, image.shape[2]), np.float32)
-    for rows, _, _ in strips(coarse_shape[0]):
-        pair = slice(2 * rows.start, 2 * rows.stop)
-        coarse_weight[rows] = _halve(known[pair])
-        coarse[rows] = _halve(image[pair] * known[pair]) / np.maximum(coarse_weight[rows], 1e-12)
-    # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
-    below = fill_behind(coarse, np.minimum(coarse_weight[..., 0] * 4, 1))
+    # Channel by channel: NumPy's loops over so short an axis would take several times as long.
+    filled = _fill(np.stack([image[..., channel] for channel in range(image.shape[2])]).astype(np.float32), known)
     result = np.empty(image.shape, np.float32)
-    for rows, around, inner in strips(coarse_shape[0], halo=1):
-        pair = slice(2 * rows.start, 2 * rows.stop)
-        part, share = image[pair], known[pair]
-        if float(share.min()) < 1:
-            filled = _double(below[around])[2 * inner.start :][: part.shape[0], : part.shape[1]]
-            part = part * share + filled * (1 - share)
-        result[pair] = part
+    for channel, plane in enumerate(filled):
+        result[..., channel] = plane
     return result
 
 
-def _halve(image: Array) -> Array:
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    quads = padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
+def _fill(planes: Array, known: Array) -> Array:
+    """`fill_behind` for planes [C, H, W] and weights [H, W] in 0..1."""
+    height, width = known.shape
+    if float(known.min()) >= 1:
+        return planes
+    if height == 1 and width == 1:
+        return planes * (known > 0)
+    coarse_shape = (-(-height // 2), -(-width // 2))
+    coarse_weight = np.empty(coarse_shape, np.float32)
+    coarse = np.empty((len(planes), *coarse_shape), np.float32)
+    for rows, _, _ in strips(coarse_shape[0]):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        share = known[pair]
+        coarse_weight[rows] = _halve(share)
+        least = np.maximum(coarse_weight[rows], 1e-12)
+        for plane, target in zip(planes, coarse, strict=True):
+            target[rows] = _halve(plane[pair] * share) / least
+    # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
+    below = _fill(coarse, np.minimum(coarse_weight * 4, 1))
+    result = planes.copy()
+    for rows, around, inner in strips(coarse_shape[0], halo=1):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        missing = np.flatnonzero(known[pair].min(0) < 1)
+        if len(missing) == 0:
+            continue
+        # From a pair of columns to a pair of columns, and a pair more on both sides to fill them from.
+        first, last = int(missing[0]) // 2, int(missing[-1]) // 2 + 1
+        low, high = max(0, first - 1), min(coarse_shape[1], last + 1)
+        columns = slice(2 * first, min(2 * last, width))
+        share = known[pair, columns]
+        for plane, source, target in zip(planes, below, result, strict=True):
+            part = plane[pair, columns]
+            filled = _double(source[around, low:high])[2 * inner.start :, 2 * (first - low) :]
+            target[pair, columns] = part * share + filled[: part.shape[0], : part.shape[1]] * (1 - share)
+    return result
+
+
+def _halve(plane: Array) -> Array:
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+    quads = plane[0::2, 0::2] + plane[1::2, 0::2] + plane[0::2, 1::2] + plane[1::2, 1::2]
     return np.asarray(quads * np.float32(0.25))
 
 
-def _double(image: Array) -> Array:
+def _double(plane: Array) -> Array:
     """Twice the size, linearly, aligned on pixel areas."""
     for axis in (0, 1):
-        lines = np.moveaxis(image, axis, 0)
+        lines = np.moveaxis(plane, axis, 0)
         near, far = np.float32(0.75) * lines, np.float32(0.25) * lines
-        shape = list(image.shape)
+        shape = list(plane.shape)
         shape[axis] *= 2
-        image = np.empty(shape, np.float32)
-        doubled = np.moveaxis(image, axis, 0)
+        plane = np.empty(shape, np.float32)
+        doubled = np.moveaxis(plane, axis, 0)
         np.add(near[1:], far[:-1], out=doubled[2::2])
         np.add(near[:-1], far[1:], out=doubled[1:-1:2])
         doubled[0], doubled[-1] = lines[0], lines[-1]
-    return image
+    return plane

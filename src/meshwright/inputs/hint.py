@@ -45,12 +45,11 @@ class Hint:
 def place_hint(silhouette: Array, rough: Array) -> Hint | None:
     """Scale and shift `silhouette` (bool [h, w]) onto `rough` (bool [h, w]); None when they do not agree."""
     target, source = _reduce(rough), _reduce(silhouette)
-    centre = (np.array(target.shape) - 1) / 2
     spectrum = np.fft.rfft2(target)
     reach = max(1, round(_REACH * max(target.shape)))
     best = (0.0, 1.0, 0, 0)
     for scale in _SCALES:
-        scaled = ndimage.affine_transform(source, [1 / scale] * 2, centre - centre / scale, order=1)
+        scaled = _scaled(source, float(scale))
         overlap = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(scaled)), target.shape)
         # Shifts wrap around: negative ones stand at the end of each axis.
         rows = np.r_[0 : reach + 1, -reach:0]
@@ -83,3 +82,18 @@ def _reduce(region: Array) -> Array:
     height, width = (side // _STEP * _STEP for side in region.shape)
     blocks = region[:height, :width].reshape(height // _STEP, _STEP, width // _STEP, _STEP)
     return np.asarray(blocks.mean((1, 3), dtype=np.float32))
+
+
+def _scaled(image: Array, scale: float) -> Array:
+    """The image about its middle, linearly between pixels and 0 beyond: what SciPy's affine transform of order 1 gives
+    (up to rounding), one axis after the other and so in a quarter of the time."""
+    for axis, size in enumerate(image.shape):
+        middle = (size - 1) / 2
+        place = (np.arange(size) - middle) / scale + middle
+        low = np.clip(place.astype(int), 0, max(size - 2, 0))
+        share = (place - low) * ((place >= 0) & (place <= size - 1))
+        weight = np.where((place >= 0) & (place <= size - 1), 1 - share, 0)
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        near, far = image.take(low, axis), image.take(np.minimum(low + 1, size - 1), axis)
+        image = near * weight.reshape(shape).astype(np.float32) + far * share.reshape(shape).astype(np.float32)
+    return image
