@@ -49,7 +49,7 @@ def place_hint(silhouette: Array, rough: Array) -> Hint | None:
     reach = max(1, round(_REACH * max(target.shape)))
     best = (0.0, 1.0, 0, 0)
     for scale in _SCALES:
-        scaled = _scaled(source, float(scale))
+        scaled = _moved(source, float(scale), (0, 0))
         overlap = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(scaled)), target.shape)
         # Shifts wrap around: negative ones stand at the end of each axis.
         rows = np.r_[0 : reach + 1, -reach:0]
@@ -62,9 +62,7 @@ def place_hint(silhouette: Array, rough: Array) -> Hint | None:
     score, scale, down, right = best
     if score < _TRUST:
         return None
-    middle = (np.array(silhouette.shape) - 1) / 2
-    offset = middle - (middle + np.array([down, right]) * _STEP) / scale
-    placed = ndimage.affine_transform(silhouette.astype(np.float32), [1 / scale] * 2, offset, order=1) > 0.5
+    placed = _moved(silhouette, scale, (down * _STEP, right * _STEP)) > 0.5
     if not placed.any() or placed.all():
         return None
     # Nobody asks how far off it is what lies further out than the tolerance.
@@ -84,16 +82,21 @@ def _reduce(region: Array) -> Array:
     return np.asarray(blocks.mean((1, 3), dtype=np.float32))
 
 
-def _scaled(image: Array, scale: float) -> Array:
-    """The image about its middle, linearly between pixels and 0 beyond: what SciPy's affine transform of order 1 gives
-    (up to rounding), one axis after the other and so in a quarter of the time."""
+def _moved(image: Array, scale: float, shift: tuple[int, int]) -> Array:
+    """The image scaled about its middle, then shifted by rows and columns; float32, 0 beyond its pixels.
+
+    Linear between them: what SciPy's affine transform of order 1 gives, one axis after the other and so in a quarter of
+    the time.
+    """
+    moved = image.astype(np.float32)
     for axis, size in enumerate(image.shape):
         middle = (size - 1) / 2
-        place = (np.arange(size) - middle) / scale + middle
+        place = (np.arange(size) - middle - shift[axis]) / scale + middle
+        held = (place >= 0) & (place <= size - 1)
         low = np.clip(place.astype(int), 0, max(size - 2, 0))
-        share = (place - low) * ((place >= 0) & (place <= size - 1))
-        weight = np.where((place >= 0) & (place <= size - 1), 1 - share, 0)
-        shape = (-1, 1) if axis == 0 else (1, -1)
-        near, far = image.take(low, axis), image.take(np.minimum(low + 1, size - 1), axis)
-        image = near * weight.reshape(shape).astype(np.float32) + far * share.reshape(shape).astype(np.float32)
-    return image
+        share = np.where(held, place - low, 0.0)
+        near, far = (
+            weight.astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1)) for weight in (held - share, share)
+        )
+        moved = moved.take(low, axis) * near + moved.take(np.minimum(low + 1, size - 1), axis) * far
+    return moved

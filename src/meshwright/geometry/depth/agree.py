@@ -109,14 +109,18 @@ def _normals(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> Array:
     column = np.clip(pixels[:, 0].astype(int), 1, width - 2)
     row = np.clip(pixels[:, 1].astype(int), 1, height - 2)
 
-    def point(dr: int, dc: int) -> Array:
-        place = np.stack([column + dc + 0.5, row + dr + 0.5], -1)
-        return laid.camera.unproject(place, meaning.z(laid.values[row + dr, column + dc].astype(np.float64)))
+    camera = laid.camera
 
-    across, up = point(0, 1) - point(0, -1), point(-1, 0) - point(1, 0)
-    # The cross product; NumPy's own is written for any axes and shapes, which takes it twice as long.
-    (ax, ay, az), (bx, by, bz) = across.T, up.T
-    normal = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+    def point(dr: int, dc: int) -> tuple[Array, Array, Array]:
+        z = meaning.z(laid.values[row + dr, column + dc].astype(np.float64))
+        x, y = (column + (dc + 0.5 - camera.cx)) / camera.fl_x, (camera.cy - dr - 0.5 - row) / camera.fl_y
+        return x * z, y * z, -z
+
+    # In camera axes, component by component, and turned once: NumPy's cross product and rows of three are slow.
+    ax, ay, az = (one - other for one, other in zip(point(0, 1), point(0, -1), strict=True))
+    bx, by, bz = (one - other for one, other in zip(point(-1, 0), point(1, 0), strict=True))
+    local = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+    normal = local @ camera.camera_to_world[:3, :3].T
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12))
 
 
