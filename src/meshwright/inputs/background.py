@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshwright.device import map_threads
 from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
@@ -23,49 +24,57 @@ def fill_behind(image: Array, weight: Array) -> Array:
     known = np.clip(weight, 0, 1).astype(np.float32)
     if float(known.min()) >= 1:
         return image.astype(np.float32)
+    levels = _levels(known)
+
+    def fill(channel: int) -> None:
+        result[..., channel] = _fill(np.array(image[..., channel], np.float32, order="C"), levels)
+
     # Channel by channel: NumPy's loops over so short an axis would take several times as long.
-    filled = _fill(np.stack([image[..., channel] for channel in range(image.shape[2])]).astype(np.float32), known)
     result = np.empty(image.shape, np.float32)
-    for channel, plane in enumerate(filled):
-        result[..., channel] = plane
+    map_threads(fill, range(image.shape[2]))
     return result
 
 
-def _fill(planes: Array, known: Array) -> Array:
-    """`fill_behind` for planes [C, H, W] and weights [H, W] in 0..1."""
-    height, width = known.shape
-    if float(known.min()) >= 1:
-        return planes
-    if height == 1 and width == 1:
-        return planes * (known > 0)
-    coarse_shape = (-(-height // 2), -(-width // 2))
-    coarse_weight = np.empty(coarse_shape, np.float32)
-    coarse = np.empty((len(planes), *coarse_shape), np.float32)
-    for rows, _, _ in strips(coarse_shape[0]):
+def _levels(known: Array) -> list[tuple[Array, Array]]:
+    """How far pixels are known and, averaged, their blocks of four, coarser and coarser: float32 [H, W] and half that.
+
+    Ends where all is known or one pixel is left, with nothing averaged.
+    """
+    levels = []
+    while float(known.min()) < 1 and known.size > 1:
+        averaged = np.empty([-(-side // 2) for side in known.shape], np.float32)
+        for rows, _, _ in strips(len(averaged)):
+            averaged[rows] = _halve(known[2 * rows.start : 2 * rows.stop])
+        levels.append((known, averaged))
+        # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
+        known = np.minimum(averaged * 4, 1)
+    levels.append((known, known[:0]))
+    return levels
+
+
+def _fill(plane: Array, levels: list[tuple[Array, Array]]) -> Array:
+    """`fill_behind` for one channel [H, W], which is overwritten."""
+    (known, averaged), *coarser = levels
+    if not coarser:
+        return plane if float(known.min()) >= 1 else plane * (known > 0)
+    coarse = np.empty(averaged.shape, np.float32)
+    for rows, _, _ in strips(len(averaged)):
         pair = slice(2 * rows.start, 2 * rows.stop)
-        share = known[pair]
-        coarse_weight[rows] = _halve(share)
-        least = np.maximum(coarse_weight[rows], 1e-12)
-        for plane, target in zip(planes, coarse, strict=True):
-            target[rows] = _halve(plane[pair] * share) / least
-    # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
-    below = _fill(coarse, np.minimum(coarse_weight * 4, 1))
-    result = planes.copy()
-    for rows, around, inner in strips(coarse_shape[0], halo=1):
+        coarse[rows] = _halve(plane[pair] * known[pair]) / np.maximum(averaged[rows], 1e-12)
+    below = _fill(coarse, coarser)
+    for rows, around, inner in strips(len(averaged), halo=1):
         pair = slice(2 * rows.start, 2 * rows.stop)
         missing = np.flatnonzero(known[pair].min(0) < 1)
         if len(missing) == 0:
             continue
         # From a pair of columns to a pair of columns, and a pair more on both sides to fill them from.
         first, last = int(missing[0]) // 2, int(missing[-1]) // 2 + 1
-        low, high = max(0, first - 1), min(coarse_shape[1], last + 1)
-        columns = slice(2 * first, min(2 * last, width))
-        share = known[pair, columns]
-        for plane, source, target in zip(planes, below, result, strict=True):
-            part = plane[pair, columns]
-            filled = _double(source[around, low:high])[2 * inner.start :, 2 * (first - low) :]
-            target[pair, columns] = part * share + filled[: part.shape[0], : part.shape[1]] * (1 - share)
-    return result
+        columns = slice(2 * first, min(2 * last, known.shape[1]))
+        part, share = plane[pair, columns], known[pair, columns]
+        low = max(0, first - 1)
+        filled = _double(below[around, low : last + 1])[2 * inner.start :, 2 * (first - low) :]
+        plane[pair, columns] = part * share + filled[: part.shape[0], : part.shape[1]] * (1 - share)
+    return plane
 
 
 def _halve(plane: Array) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from meshwright.device import check_stop
+from meshwright.device import check_stop, map_threads
 from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
@@ -74,12 +74,27 @@ class Frame:
         )
 
 
+_LARGE = 500_000
+"""Numbers: smaller images are not worth more than one thread."""
+
+
 def blur(image: Array, sigma: float) -> Array:
     """Gaussian blur over rows and columns, float32."""
-    spatial = (sigma, sigma, *([0] * (image.ndim - 2)))
     result = np.empty(image.shape, np.float32)
-    for rows, around, inner in strips(image.shape[0], halo=int(3 * sigma) + 2):
-        result[rows] = ndimage.gaussian_filter(image[around], spatial, truncate=3.0, mode="nearest")[inner]
+    given, taken = (layers.reshape(*image.shape[:2], -1) for layers in (image, result))
+
+    def of(channel: int) -> None:
+        plane = np.ascontiguousarray(given[..., channel])
+        for rows, around, inner in strips(len(plane), halo=int(3 * sigma) + 2):
+            blurred = ndimage.gaussian_filter(plane[around], sigma, truncate=3.0, mode="nearest")
+            taken[rows, :, channel] = blurred[inner]
+
+    # Starting threads takes as long as blurring a strip.
+    if image.size > _LARGE:
+        map_threads(of, range(given.shape[2]))
+    else:
+        for channel in range(given.shape[2]):
+            of(channel)
     return result
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from meshwright.device import map_threads
 from meshwright.inputs.frame import bounding_box
 from meshwright.types import Array
 
@@ -71,7 +72,8 @@ def place_hint(silhouette: Array, rough: Array) -> Hint | None:
     distance = np.full(placed.shape, -float(margin), np.float32)
     box = bounding_box(placed, margin)
     part = placed[box]
-    distance[box] = ndimage.distance_transform_edt(part) - ndimage.distance_transform_edt(~part)
+    within, beyond = map_threads(ndimage.distance_transform_edt, (part, ~part))
+    distance[box] = within - beyond
     return Hint(distance=distance, tolerance=tolerance)
 
 
