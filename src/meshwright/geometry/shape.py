@@ -185,8 +185,9 @@ def rounded(hull: Volume) -> Volume:
 def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str) -> Volume:
     """The hull without what depth says is empty."""
     load_kernels(kernels.__name__, device)
-    surface = wp.array(depth.surface, dtype=wp.vec4, device=device)
-    trust = wp.array(depth.trust, dtype=wp.float32, device=device)
+    # On a CPU the kernels read what there is, without a copy.
+    surface = wp.array(depth.surface, dtype=wp.vec4, device=device, copy=False)
+    trust = wp.array(depth.trust, dtype=wp.float32, device=device, copy=False)
     band = wp.array(depth.band, dtype=wp.float32, device=device)
     slack = wp.array(depth.slack, dtype=wp.float32, device=device)
     rows = wp.array(working.rows, dtype=wp.float32, device=device)
