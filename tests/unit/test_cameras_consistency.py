@@ -8,7 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from meshwright.cameras.consistency import CameraParameters, grazing_points, grazing_values
+from meshwright.cameras.consistency import (
+    CameraParameters,
+    Outlines,
+    grazing_points,
+    grazing_values,
+    inside_field,
+    search_rays,
+)
 from meshwright.cameras.silhouettes import Silhouette, silhouette_of
 from meshwright.types import Camera
 from scenes import TOOL, disturbed, six, views_of
@@ -196,12 +203,13 @@ def test_values_follow_moved_cameras() -> None:
     """With points and judges held, moving the judge's picture by d along its outline's normal gives d."""
     parameters = CameraParameters.from_cameras(six(64))
     square = square_outline()
-    outlines = [square] * 6
-    grazing = grazing_points(parameters, outlines)
-    (values,) = grazing_values(grazing, [parameters], [parameters], outlines)
+    outlines = Outlines.of([square] * 6)
+    (grazing,) = search_rays([parameters], outlines, [-1])
+    rows = parameters.rows[None, None]
+    ((values,),) = grazing_values([grazing], rows, rows, outlines, [-1])
     np.testing.assert_allclose(values, grazing.value, atol=1e-6)
     shifted = replace(parameters, offset=np.tile([0.01, 0.0], (6, 1)))
-    (values,) = grazing_values(grazing, [parameters], [shifted], outlines)
+    ((values,),) = grazing_values([grazing], rows, shifted.rows[None, None], outlines, [-1])
     change = np.abs(values - grazing.value)
     assert change.max() == pytest.approx(0.01, abs=1e-5)
     # Nothing changes where the judge's outline runs along the shift.
@@ -233,3 +241,30 @@ def test_a_wrong_view_contradicts_the_others() -> None:
     wrong = grazing_points(CameraParameters.from_cameras(cameras), outlines)
     assert np.maximum(-right.value, 0).mean() < 2e-4
     assert np.maximum(-wrong.value, 0).mean() > 0.01
+
+
+def test_many_hypotheses_at_once_are_each_one_alone() -> None:
+    """Also where one of the views is mirrored: bit for bit."""
+    cameras = six(64)
+    outlines = [silhouette_of(view, points=30) for view in views_of(TOOL, cameras, samples=2).views]
+    mirrored = [outline.mirrored() for outline in outlines]
+    plain = CameraParameters.from_cameras(cameras)
+    hypotheses = [plain, corrected(cameras), plain, corrected(cameras)]
+    flips = [-1, -1, 0, 4]
+    found = search_rays(hypotheses, Outlines.of(outlines, mirrored), flips, steps=40, refinements=1)
+    for parameters, flipped, points in zip(hypotheses, flips, found, strict=True):
+        shown = [mirrored[view] if view == flipped else outline for view, outline in enumerate(outlines)]
+        alone = grazing_points(parameters, shown, steps=40, refinements=1)
+        for field in ("view", "uv", "z", "judge", "value"):
+            np.testing.assert_array_equal(getattr(points, field), getattr(alone, field))
+
+
+def test_the_field_of_a_cube_is_the_least_of_all_views() -> None:
+    cameras = six(64)
+    outlines = [silhouette_of(view, points=30) for view in views_of(TOOL, cameras, samples=2).views]
+    parameters = corrected(cameras)
+    field = inside_field(parameters, outlines, 0.5, 12)
+    axis = (np.arange(12) + 0.5) / 12 - 0.5
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) + parameters.pivot
+    values = [outline.sample(parameters.project(view, points)) for view, outline in enumerate(outlines)]
+    np.testing.assert_allclose(field, np.min(values, 0), atol=2e-6)  # float32 of numbers around 1

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from meshwright.inputs.background import fill_behind
-from meshwright.inputs.frame import dilate, erode
+from meshwright.inputs.frame import dilate, erode, without_threads
 from meshwright.inputs.hint import place_hint
 from meshwright.inputs.images import Picture
 from meshwright.inputs.masks import find_silhouette
@@ -239,6 +239,42 @@ def test_soften_leaves_all_or_nothing_alone() -> None:
         matte = soften(picture, region, noise=0.0, scale=1.0)
         np.testing.assert_array_equal(matte.alpha, region.astype(np.float32))
         np.testing.assert_array_equal(matte.foreground, picture)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 40), (1, 1)])
+@pytest.mark.parametrize("share", [0.0, 0.9, 1.0])
+def test_what_has_no_room_for_a_diamond_is_a_thread(shape: tuple[int, int], share: float) -> None:
+    region = np.random.default_rng(1).random(shape) < share
+    np.testing.assert_array_equal(without_threads(region), ndimage.binary_opening(region, iterations=2))
+
+
+def test_fill_behind_is_pull_and_push_over_the_whole_picture() -> None:
+    """Odd sizes, and weights between 0 and 1; only the part that misses something is computed, to the same bits."""
+    rng = np.random.default_rng(2)
+    image = rng.random((37, 53, 3)).astype(np.float32)
+    weight = np.ones((37, 53), np.float32)
+    weight[8:30, 11:40] = np.clip(rng.normal(0.2, 0.4, (22, 29)), 0, 1)
+    np.testing.assert_array_equal(fill_behind(image, weight), filled_slowly(image, weight[..., None]))
+
+
+def filled_slowly(image: np.ndarray, known: np.ndarray) -> np.ndarray:
+    if image.shape[:2] == (1, 1):
+        return image * (known > 0)
+
+    def halved(values: np.ndarray) -> np.ndarray:
+        even = np.pad(values, [(0, side % 2) for side in values.shape[:2]] + [(0, 0)], mode="edge")
+        return (even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]) * np.float32(0.25)
+
+    share = halved(known)
+    below = filled_slowly(halved(image * known) / np.maximum(share, 1e-12), np.minimum(share * 4, 1))
+    for axis in (0, 1):
+        near, far = np.float32(0.75) * below, np.float32(0.25) * below
+        ends = np.pad(far, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+        before, after = ends.take(range(below.shape[axis]), axis), ends.take(range(2, below.shape[axis] + 2), axis)
+        below = np.stack([near + before, near + after], axis + 1).reshape(
+            [side * (2 if a == axis else 1) for a, side in enumerate(below.shape)]
+        )
+    return image * known + below[: image.shape[0], : image.shape[1]] * (1 - known)
 
 
 def test_fill_behind_continues_a_slope_and_keeps_what_is_known() -> None:

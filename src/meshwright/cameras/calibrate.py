@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from meshwright.cameras.consistency import CameraParameters, Grazing, grazing_points, grazing_values
+from meshwright.cameras.consistency import CameraParameters, Grazing, Outlines, grazing_values, search_rays
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.types import Array, Monitor
 
-__all__ = ["Calibration", "CalibrationConfig", "calibrate", "disagreement", "scale_from_extents"]
+__all__ = [
+    "Calibration",
+    "CalibrationConfig",
+    "calibrate",
+    "calibrate_each",
+    "disagreement",
+    "scale_from_extents",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,45 +110,99 @@ def calibrate(
     Returns:
         The best state seen. Its disagreement is never above the start's.
     """
+    return calibrate_each([start], Outlines.of(silhouettes), [-1], config, monitor)[0]
+
+
+def calibrate_each(
+    starts: Sequence[CameraParameters],
+    outlines: Outlines,
+    mirrored: Sequence[int],
+    config: CalibrationConfig | None = None,
+    monitor: Monitor | None = None,
+) -> list[Calibration]:
+    """`calibrate` from many starts at once: side by side, so that all their rays are searched together.
+
+    Args:
+        starts: Cameras and first corrections, all of the same views.
+        outlines: What the views show.
+        mirrored: Per start the view that is mirrored in it, or -1.
+        config: What is fitted and how firmly it is held.
+        monitor: Asked to stop before every step.
+    """
     config = config or CalibrationConfig()
-    views = len(silhouettes)
-    width = 6 if config.turns else 3
-    prior = _prior(start, config)
-    fitted = np.concatenate([np.arange(views * 6).reshape(views, 6)[:, :width].ravel(), [views * 6]])
-    held = prior[np.ix_(fitted, fitted)]
-    current = start
-    grazing = grazing_points(current, silhouettes)
-    best, best_cost = current, _cost(grazing, current, prior, config)
-    damping = 1e-3
-    cost = best_cost
+    fits = [
+        _Fit(start, flipped, points, config)
+        for start, flipped, points in zip(starts, mirrored, search_rays(starts, outlines, mirrored), strict=True)
+    ]
     for _ in range(config.iterations):
         if monitor is not None:
             monitor.check()
-        if disagreement(grazing, views).mean() < 1e-6:
+        moving = [fit for fit in fits if not fit.finished]
+        if not moving:
             break
-        jacobian, residual = _linearise(grazing, current, silhouettes, width, config)
+        flips = [fit.mirrored for fit in moving]
+        linear = _linearise(moving, outlines, flips, config)
+        candidates = [fit.candidate(*system) for fit, system in zip(moving, linear, strict=True)]
+        found = search_rays(candidates, outlines, flips)
+        for fit, candidate, points in zip(moving, candidates, found, strict=True):
+            fit.judge(candidate, points)
+    return [fit.result for fit in fits]
+
+
+_SETTLED = 1e-6
+"""Half picture widths: outlines that stick out less on average are explained."""
+
+
+class _Fit:
+    """The state of one calibration between its steps."""
+
+    def __init__(self, start: CameraParameters, mirrored: int, grazing: Grazing, config: CalibrationConfig) -> None:
+        self.mirrored = mirrored
+        self.current, self.grazing = start, grazing
+        self._config = config
+        self._views = views = len(start.focal)
+        self._width = _width(config)
+        self._prior = _prior(start, config)
+        fitted = np.arange(views * 6).reshape(views, 6)[:, : self._width].ravel()
+        self._fitted = np.append(fitted, views * 6)
+        self._held = self._prior[np.ix_(self._fitted, self._fitted)]
+        self._damping = 1e-3
+        self._cost = _cost(grazing, start, self._prior, config)
+        self._note()
+
+    def _note(self) -> None:
+        per_view = disagreement(self.grazing, self._views)
+        # Steps are only taken downhill: the current state is the best one seen.
+        self.result = Calibration(parameters=self.current, disagreement=float(per_view.mean()), per_view=per_view)
+        self.finished = self.result.disagreement < _SETTLED
+
+    def candidate(self, jacobian: Array, residual: Array) -> CameraParameters:
+        """Where a damped step from here leads."""
+        huber = self._config.huber
         size = np.abs(residual)
-        weight = np.where(size > config.huber, config.huber / np.maximum(size, 1e-12), 1.0) / len(grazing.view)
+        weight = np.where(size > huber, huber / np.maximum(size, 1e-12), 1.0) / len(self.grazing.view)
         normal = jacobian.T @ (jacobian * weight[:, None])
-        gradient = jacobian.T @ (weight * residual) + held @ _all_corrections(current)[fitted]
-        step = -np.linalg.solve(normal + held + damping * np.diag(np.diag(normal) + 1e-9), gradient)
-        candidate = _moved(current, step, width, config)
-        grazing_new = grazing_points(candidate, silhouettes)
-        cost_new = _cost(grazing_new, candidate, prior, config)
-        if cost_new < cost:
-            gained = (cost - cost_new) / cost
-            current, grazing, cost = candidate, grazing_new, cost_new
-            damping = max(damping / 5, 1e-5)
-            if cost < best_cost:
-                best, best_cost = current, cost
-            if gained < 1e-4:
-                break
+        gradient = jacobian.T @ (weight * residual) + self._held @ _all_corrections(self.current)[self._fitted]
+        step = -np.linalg.solve(normal + self._held + self._damping * np.diag(np.diag(normal) + 1e-9), gradient)
+        return _moved(self.current, step, self._width, self._config)
+
+    def judge(self, candidate: CameraParameters, grazing: Grazing) -> None:
+        """Takes the step if it leads downhill; else the next one will be shorter."""
+        cost = _cost(grazing, candidate, self._prior, self._config)
+        if cost < self._cost:
+            gained = (self._cost - cost) / self._cost
+            self.current, self.grazing, self._cost = candidate, grazing, cost
+            self._damping = max(self._damping / 5, 1e-5)
+            self._note()
+            self.finished |= gained < 1e-4
         else:
-            damping *= 10
-            if damping > 1e3:
-                break
-    per_view = disagreement(grazing_points(best, silhouettes), views)
-    return Calibration(parameters=best, disagreement=float(per_view.mean()), per_view=per_view)
+            self._damping *= 10
+            self.finished = self._damping > 1e3
+
+
+def _width(config: CalibrationConfig) -> int:
+    """Corrections per view that are fitted."""
+    return 6 if config.turns else 3
 
 
 _PRIOR_PIXEL = 0.002
@@ -182,42 +243,50 @@ def _cost(grazing: Grazing, parameters: CameraParameters, prior: Array, config: 
 
 
 def _linearise(
-    grazing: Grazing,
-    parameters: CameraParameters,
-    silhouettes: Sequence[Silhouette],
-    width: int,
-    config: CalibrationConfig,
-) -> tuple[Array, Array]:
+    fits: Sequence[_Fit], outlines: Outlines, mirrored: Sequence[int], config: CalibrationConfig
+) -> list[tuple[Array, Array]]:
     """Derivatives [K, V * width + 1] of the hinge residuals [K] where outlines stick out, points and judges fixed."""
-    grazing = grazing.where(grazing.value < 0)
-    views, count = len(silhouettes), len(grazing.view)
-    jacobian = np.zeros((count, views * width + 1))
-    rows = np.arange(count)
-    base = parameters.corrections()
-    delta = 2e-4
+    sticking = [fit.grazing.where(fit.grazing.value < 0) for fit in fits]
+    width, delta = _width(config), 2e-4
+    steps = np.array([delta, -delta])
     # Pairs of the cameras whose rays are followed and of those that judge: each column of one, then of the other.
-    moved = []
-    for column in range(width):
-        for step in (delta, -delta):
-            values = base.copy()
-            values[:, column] += step
-            moved.append(parameters.with_corrections(values))
-    still = [parameters] * len(moved)
-    of_view, of_judge = [*moved, *still], [*still, *moved]
-    shift = np.zeros((len(of_view) + 2, views))
-    if config.perspective:
-        refocused = [_refocused(parameters, step) for step in (delta, -delta)]
-        of_view, of_judge = [*of_view, *refocused], [*of_judge, *refocused]
-        # z is measured from the camera, which moves along: keep the point, not the number.
-        shift[-2:] = [[p.depth_of_pivot(v) - parameters.depth_of_pivot(v) for v in range(views)] for p in refocused]
-    found = grazing_values(grazing, of_view, of_judge, silhouettes, shift[: len(of_view)])
-    slopes = (found[0::2] - found[1::2]) / (2 * delta)
-    for column in range(width):
-        jacobian[rows, grazing.view * width + column] += slopes[column]
-        jacobian[rows, grazing.judge * width + column] += slopes[width + column]
-    if config.perspective:
-        jacobian[:, -1] = slopes[-1]
-    return jacobian, grazing.value
+    view_rows, judge_rows, shifts = [], [], []
+    for fit in fits:
+        parameters = fit.current
+        views = len(parameters.focal)
+        moved = np.repeat(parameters.corrections()[None], 2 * width, 0)
+        for column in range(width):
+            moved[2 * column : 2 * column + 2, :, column] += steps[:, None]
+        rows = np.concatenate(
+            [parameters.rows_with(moved[: 2 * min(width, 3)]), parameters.rows_with(moved[2 * min(width, 3) :])]
+        )
+        still = np.broadcast_to(parameters.rows, rows.shape)
+        shift = np.zeros((4 * width + 2 * config.perspective, views))
+        of_view, of_judge = [rows, still], [still, rows]
+        if config.perspective:
+            refocused = [_refocused(parameters, step) for step in steps.tolist()]
+            both = np.stack([other.rows for other in refocused])
+            of_view, of_judge = [*of_view, both], [*of_judge, both]
+            # z is measured from the camera, which moves along: keep the point, not the number.
+            shift[-2:] = [
+                [other.depth_of_pivot(v) - parameters.depth_of_pivot(v) for v in range(views)] for other in refocused
+            ]
+        view_rows.append(np.concatenate(of_view))
+        judge_rows.append(np.concatenate(of_judge))
+        shifts.append(shift)
+    found = grazing_values(sticking, np.stack(view_rows), np.stack(judge_rows), outlines, mirrored, np.stack(shifts))
+    systems = []
+    for fit, points, values in zip(fits, sticking, found, strict=True):
+        slopes = (values[0::2] - values[1::2]) / (2 * delta)
+        jacobian = np.zeros((len(points.view), len(fit.current.focal) * width + 1))
+        rows = np.arange(len(points.view))
+        for column in range(width):
+            jacobian[rows, points.view * width + column] += slopes[column]
+            jacobian[rows, points.judge * width + column] += slopes[width + column]
+        if config.perspective:
+            jacobian[:, -1] = slopes[-1]
+        systems.append((jacobian, points.value))
+    return systems
 
 
 def _refocused(parameters: CameraParameters, by: float) -> CameraParameters:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.sparse import csr_array
 
-from meshwright.cameras.consistency import CameraParameters
+from meshwright.cameras.consistency import CameraParameters, inside_field
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.types import Array, View
 
@@ -53,15 +53,12 @@ def _blur_weights(old: int, new: int, sigma: float) -> csr_array:
 def _surface(parameters: CameraParameters, silhouettes: Sequence[Silhouette]) -> tuple[Array, Array]:
     """Points [N, 3] just inside the coarse hull and its outward normals [N, 3]."""
     axis = ((np.arange(_GRID) + 0.5) / _GRID * 2 - 1) * _HALF
-    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1) + parameters.pivot
-    field = np.full(points.shape[:3], np.inf)
-    for view, silhouette in enumerate(silhouettes):
-        np.minimum(field, silhouette.sample(parameters.project(view, points)), out=field)
+    field = inside_field(parameters, silhouettes, _HALF, _GRID)
     smooth = ndimage.gaussian_filter(field, 1.5)
-    gradient = np.stack(np.gradient(smooth), -1)
     near = (field > 0) & (ndimage.minimum_filter(field, 3) <= 0)
-    normal = -gradient[near]
-    return points[near], normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    normal = -np.stack([slope[near] for slope in np.gradient(smooth)], -1)
+    points = np.stack([axis[index] for index in np.nonzero(near)], -1) + parameters.pivot
+    return points, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
 
 
 def colour_disagreement(

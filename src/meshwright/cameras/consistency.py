@@ -12,6 +12,7 @@ Circular Motion", PAMI 2007, with signed distances in place of counts.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +23,10 @@ from scipy.spatial.transform import Rotation
 from meshwright._warp import load_kernels, wp
 from meshwright.cameras import kernels
 from meshwright.cameras.silhouettes import Silhouette
-from meshwright.device import map_threads
+from meshwright.device import cpu_threads, map_threads
 from meshwright.types import Array, Camera
 
-__all__ = ["CameraParameters", "Grazing", "grazing_points", "grazing_values"]
+__all__ = ["CameraParameters", "Grazing", "Outlines", "grazing_points", "grazing_values", "inside_field", "search_rays"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,10 @@ class CameraParameters:
 
     def with_corrections(self, values: Array) -> CameraParameters:
         """A copy with corrections set from [V, 6] (log_scale, offset u, offset v, turn x, y, z)."""
-        return replace(self, log_scale=values[:, 0], offset=values[:, 1:3], turn=values[:, 3:6])
+        copy = replace(self, log_scale=values[:, 0], offset=values[:, 1:3], turn=values[:, 3:6])
+        if np.array_equal(copy.turn, self.turn):
+            copy.__dict__["_turned"] = self._turned
+        return copy
 
     def corrections(self) -> Array:
         """[V, 6], see `with_corrections`."""
@@ -141,13 +145,25 @@ class CameraParameters:
         0-8 world-to-camera rotation row by row; 9-10 shift; 11 depth of the pivot; 12-13 focal lengths in half
         widths; 14-15 principal point with the offset.
         """
-        rows = np.empty((len(self.focal), 16), np.float32)
-        rows[:, :9] = self._turned.reshape(-1, 9)
-        rows[:, 9:11] = self.shift
-        rows[:, 11] = self.distance * math.exp(self.log_focal)
-        rows[:, 12] = self.focal * np.exp(self.log_focal + self.log_scale)
-        rows[:, 13] = self.focal * self.aspect * np.exp(self.log_focal + self.log_scale)
-        rows[:, 14:16] = self.principal + self.offset
+        return self.rows_with(self.corrections()[None])[0]
+
+    def rows_with(self, corrections: Array) -> Array:
+        """`rows` of K copies `with_corrections`, from [K, V, 6] to float32 [K, V, 16]."""
+        count, views = corrections.shape[:2]
+        turns = corrections[..., 3:6]
+        if (turns == self.turn).all():
+            turned = self._turned
+        else:
+            matrices = Rotation.from_rotvec(turns.reshape(-1, 3)).as_matrix()
+            turned = matrices.reshape(count, views, 3, 3) @ self.rotation
+        magnified = np.exp(self.log_focal + corrections[..., 0])
+        rows = np.empty((count, views, 16), np.float32)
+        rows[..., :9] = turned.reshape(-1, views, 9)
+        rows[..., 9:11] = self.shift
+        rows[..., 11] = self.distance * math.exp(self.log_focal)
+        rows[..., 12] = self.focal * magnified
+        rows[..., 13] = self.focal * self.aspect * magnified
+        rows[..., 14:16] = self.principal + corrections[..., 1:3]
         return rows
 
     def cameras(self, sizes: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[Camera, ...]:
@@ -205,103 +221,192 @@ class Grazing:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Stack:
-    """Silhouettes as the kernels see them; `owner` int32 [N] and `contour` float32 [N, 2] over all views."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outlines:
+    """Silhouettes of V views as the kernels see them, and perhaps each of them mirrored, too.
+
+    Attributes:
+        distance: Signed distance images, on the CPU, [V, H, W], or [2 V, H, W] where the latter V are mirrored.
+        sizes: (width, height) of each.
+        owner: Whose contour point it is, int32 [N].
+        contour: The points, float32 [1, N, 2], or [2, N, 2] where the latter are mirrored.
+    """
 
     distance: wp.array
     sizes: wp.array
     owner: Array
     contour: Array
 
+    @classmethod
+    def of(cls, silhouettes: Sequence[Silhouette], mirrored: Sequence[Silhouette] = ()) -> Outlines:
+        """Stacked, once for many searches.
 
-@functools.lru_cache(maxsize=16)
-def _stacked(silhouettes: tuple[Silhouette, ...]) -> _Stack:
-    height = max(s.distance.shape[0] for s in silhouettes)
-    width = max(s.distance.shape[1] for s in silhouettes)
-    stack = np.zeros((len(silhouettes), height, width), np.float32)
-    for slot, silhouette in zip(stack, silhouettes, strict=True):
-        slot[: silhouette.distance.shape[0], : silhouette.distance.shape[1]] = silhouette.distance
-    sizes = np.array([s.distance.shape[::-1] for s in silhouettes], np.int32)
-    return _Stack(
-        distance=wp.array(stack, dtype=wp.float32, device="cpu"),
-        sizes=wp.array(sizes, dtype=wp.vec2i, device="cpu"),
-        owner=np.repeat(np.arange(len(silhouettes), dtype=np.int32), [len(s.contour) for s in silhouettes]),
-        contour=np.concatenate([s.contour for s in silhouettes]).astype(np.float32),
-    )
+        Args:
+            silhouettes: One per view.
+            mirrored: The same, mirrored; leave out where no hypothesis mirrors a view.
+        """
+        every = (*silhouettes, *mirrored)
+        height = max(s.distance.shape[0] for s in every)
+        width = max(s.distance.shape[1] for s in every)
+        stack = np.zeros((len(every), height, width), np.float32)
+        for slot, silhouette in zip(stack, every, strict=True):
+            slot[: silhouette.distance.shape[0], : silhouette.distance.shape[1]] = silhouette.distance
+        sizes = np.array([s.distance.shape[::-1] for s in every], np.int32)
+        owner = np.repeat(np.arange(len(silhouettes), dtype=np.int32), [len(s.contour) for s in silhouettes])
+        contour = np.concatenate([s.contour for s in every]).astype(np.float32)
+        return cls(
+            distance=wp.array(stack, dtype=wp.float32, device="cpu"),
+            sizes=wp.array(sizes, dtype=wp.vec2i, device="cpu"),
+            owner=owner,
+            contour=contour.reshape(-1, len(owner), 2),
+        )
 
+
+_stacked = functools.lru_cache(maxsize=16)(Outlines.of)
 
 _RAYS = 512
-"""Searched by one thread at a time."""
+"""Searched by one thread at a time, at least."""
 
 
 def grazing_points(
     parameters: CameraParameters, silhouettes: Sequence[Silhouette], *, steps: int = 64, refinements: int = 2
 ) -> Grazing:
     """Search every contour ray for its most inner point: evenly first, then finer around the best."""
-    stack = _stacked(tuple(silhouettes))
-    count = len(stack.owner)
-    z, value = np.empty(count, np.float32), np.empty(count, np.float32)
-    judge = np.empty(count, np.int32)
-    rows = parameters.rows
+    outlines = _stacked(tuple(silhouettes))
+    (found,) = search_rays([parameters], outlines, [-1], steps=steps, refinements=refinements)
+    return found
+
+
+def inside_field(parameters: CameraParameters, silhouettes: Sequence[Silhouette], half: float, grid: int) -> Array:
+    """How far inside all outlines the voxels of a cube around the pivot lie, float32 [grid, grid, grid].
+
+    Args:
+        parameters: Cameras.
+        silhouettes: One per view.
+        half: Half the cube's edge.
+        grid: Voxels along it.
+    Returns:
+        The least signed distance over the views, half picture widths.
+    """
+    outlines = _stacked(tuple(silhouettes))
+    cell = 2 * half / grid
+    field = np.empty((grid, grid, grid), np.float32)
+    rows, target = _on_cpu((parameters.rows, wp.float32), (field, wp.float32))
     load_kernels(kernels.__name__, "cpu")
 
-    def search(part: slice) -> None:
+    def fill(planes: range) -> None:
         wp.launch(
-            kernels.search_kernel,
-            dim=len(z[part]),
-            inputs=[
-                stack.distance,
-                stack.sizes,
-                rows,
-                stack.owner[part],
-                stack.contour[part],
-                parameters.radius,
-                steps,
-                refinements,
-            ],
-            outputs=[z[part], judge[part], value[part]],
+            kernels.inside_kernel,
+            dim=(len(planes), grid, grid),
+            inputs=[outlines.distance, outlines.sizes, rows, planes.start, 0.5 * cell - half, cell],
+            outputs=[target],
             device="cpu",
         )
 
-    map_threads(search, [slice(first, first + _RAYS) for first in range(0, count, _RAYS)])
-    return Grazing(view=stack.owner, uv=stack.contour, z=z, judge=judge, value=value.astype(np.float64))
+    length = -(-grid // cpu_threads())
+    map_threads(fill, [range(first, min(first + length, grid)) for first in range(0, grid, length)])
+    return field
+
+
+def search_rays(
+    hypotheses: Sequence[CameraParameters],
+    outlines: Outlines,
+    mirrored: Sequence[int],
+    *,
+    steps: int = 64,
+    refinements: int = 2,
+) -> list[Grazing]:
+    """`grazing_points` for many cameras of the same views at once.
+
+    Args:
+        hypotheses: Cameras.
+        outlines: What the views show.
+        mirrored: Per hypothesis the view that is mirrored in it, or -1.
+        steps: Points along each ray at first.
+        refinements: How often the spacing is divided by 4.
+    """
+    shape = len(hypotheses), len(outlines.owner)
+    z, value, judge = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+    inputs = [
+        outlines.distance,
+        outlines.sizes,
+        *_on_cpu(
+            (np.stack([parameters.rows for parameters in hypotheses]), wp.float32),
+            (np.array(mirrored, np.int32), wp.int32),
+            (np.array([parameters.radius for parameters in hypotheses], np.float32), wp.float32),
+            (outlines.owner, wp.int32),
+            (outlines.contour, wp.vec2),
+        ),
+        steps,
+        refinements,
+    ]
+    outputs = _on_cpu((z, wp.float32), (judge, wp.int32), (value, wp.float32))
+    load_kernels(kernels.__name__, "cpu")
+
+    def search(part: range) -> None:
+        wp.launch(kernels.search_kernel, dim=len(part), inputs=[part.start, *inputs], outputs=outputs, device="cpu")
+
+    count = z.size
+    length = max(_RAYS, -(-count // (4 * cpu_threads())))
+    map_threads(search, [range(first, min(first + length, count)) for first in range(0, count, length)])
+    exact = value.astype(np.float64)
+    return [
+        Grazing(view=outlines.owner, uv=_points_of(outlines, flipped), z=z[k], judge=judge[k], value=exact[k])
+        for k, flipped in enumerate(mirrored)
+    ]
+
+
+def _points_of(outlines: Outlines, mirrored: int) -> Array:
+    """Contour points of a hypothesis, float32 [N, 2]."""
+    if mirrored < 0:
+        return np.asarray(outlines.contour[0])
+    return np.where((outlines.owner == mirrored)[:, None], outlines.contour[-1], outlines.contour[0])
+
+
+def _on_cpu(*arrays: tuple[Array, type]) -> list[wp.array]:
+    """Arrays for kernels without a copy: what a kernel writes there is in the original."""
+    return [wp.array(values, dtype=kind, device="cpu", copy=False) for values, kind in arrays]
 
 
 def grazing_values(
-    grazing: Grazing,
-    of_view: Sequence[CameraParameters],
-    of_judge: Sequence[CameraParameters],
-    silhouettes: Sequence[Silhouette],
+    grazing: Sequence[Grazing],
+    view_rows: Array,
+    judge_rows: Array,
+    outlines: Outlines,
+    mirrored: Sequence[int],
     shift: Array | None = None,
-) -> Array:
-    """The judges' values of the same points, float64 [K, N], for K pairs of cameras.
+) -> list[Array]:
+    """The judges' values of the same points, float64 [D, N_k] for each of K hypotheses, for D pairs of cameras each.
 
     Args:
-        grazing: The points.
-        of_view: Whose contour rays are followed, for each pair.
-        of_judge: Who judges, for each pair.
-        silhouettes: One per view.
-        shift: By how much the points of each view lie farther off than in `grazing`, [K, V]; None: by nothing.
+        grazing: Points of each hypothesis, perhaps only some of them.
+        view_rows: `CameraParameters.rows` of those whose contour rays are followed, float32 [K, D, V, 16].
+        judge_rows: Of those who judge, the same size.
+        outlines: What the views show.
+        mirrored: Per hypothesis the view that is mirrored in it, or -1.
+        shift: By how much the points of each view lie farther off than in `grazing`, [K, D, V]; None: by nothing.
     """
-    stack = _stacked(tuple(silhouettes))
-    views, pairs = len(silhouettes), len(of_view)
-    value = np.empty((pairs, len(grazing.view)), np.float32)
+    edges = np.cumsum([0, *(len(points.view) for points in grazing)])
+    value = np.empty((view_rows.shape[1], edges[-1]), np.float32)
+    shift = np.zeros(view_rows.shape[:3]) if shift is None else shift
+    inputs = _on_cpu(
+        (view_rows, wp.float32),
+        (judge_rows, wp.float32),
+        (shift.astype(np.float32), wp.float32),
+        (np.array(mirrored, np.int32), wp.int32),
+        (np.repeat(np.arange(len(grazing), dtype=np.int32), np.diff(edges)), wp.int32),
+        (np.concatenate([points.view for points in grazing]), wp.int32),
+        (np.concatenate([points.uv for points in grazing]), wp.vec2),
+        (np.concatenate([points.z for points in grazing]), wp.float32),
+        (np.concatenate([points.judge for points in grazing]), wp.int32),
+    )
+    load_kernels(kernels.__name__, "cpu")
     wp.launch(
         kernels.value_kernel,
         dim=value.shape,
-        inputs=[
-            stack.distance,
-            stack.sizes,
-            np.stack([parameters.rows for parameters in of_view]),
-            np.stack([parameters.rows for parameters in of_judge]),
-            np.zeros((pairs, views), np.float32) if shift is None else shift.astype(np.float32),
-            grazing.view,
-            grazing.uv,
-            grazing.z,
-            grazing.judge,
-        ],
-        outputs=[value],
+        inputs=[outlines.distance, outlines.sizes, *inputs],
+        outputs=_on_cpu((value, wp.float32)),
         device="cpu",
     )
-    return value.astype(np.float64)
+    exact = value.astype(np.float64)
+    return [exact[:, low:high] for low, high in itertools.pairwise(edges)]

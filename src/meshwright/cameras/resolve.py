@@ -16,12 +16,12 @@ import numpy as np
 from meshwright.cameras.calibrate import (
     Calibration,
     CalibrationConfig,
-    calibrate,
+    calibrate_each,
     disagreement,
     scale_from_extents,
 )
 from meshwright.cameras.colour import colour_disagreement
-from meshwright.cameras.consistency import CameraParameters, grazing_points
+from meshwright.cameras.consistency import CameraParameters, Outlines, search_rays
 from meshwright.cameras.rigs import RIGS, Rig, different_rigs, rig_cameras
 from meshwright.cameras.silhouettes import Silhouette
 from meshwright.device import map_threads
@@ -83,14 +83,6 @@ class Resolution:
     undecided: tuple[str, ...]
 
 
-def _variants(items: Sequence[Silhouette], names: Sequence[str]) -> dict[str | None, list[Silhouette]]:
-    """The outlines as they are and with each single view mirrored."""
-    return {
-        name: [s.mirrored() if view == name else s for view, s in zip(names, items, strict=True)]
-        for name in (None, *names)
-    }
-
-
 def _mirror_pictures(items: Sequence[Array], names: Sequence[str], name: str | None) -> list[Array]:
     return [p[:, ::-1] if view == name else p for view, p in zip(names, items, strict=True)]
 
@@ -114,37 +106,61 @@ def resolve(
         names: Which views they are.
         rigs: The rigs to choose from; pass one to test only for mirrored views.
     """
-    coarse = _variants([s.thinned(_SCAN_POINTS) for s in silhouettes], names)
-
-    def first_look(candidate: tuple[Rig, str | None]) -> tuple[float, CameraParameters]:
-        monitor.check()
-        outlines = coarse[candidate[1]]
-        looks = []
-        plain = as_they_stand[candidate[0].name]
-        for start in (plain, scale_from_extents(plain, outlines)):
-            grazing = grazing_points(start, outlines, steps=40, refinements=1)
-            looks.append((float(disagreement(grazing, len(outlines)).mean()), start))
-        return min(looks, key=lambda look: look[0])
-
+    monitor.check()
+    coarse = [s.thinned(_SCAN_POINTS) for s in silhouettes]
+    outlines = _outlines(coarse)
     different = different_rigs(names, rigs)
-    as_they_stand = {rig.name: CameraParameters.from_cameras(rig_cameras(rig, sizes, names)) for rig in different}
-    candidates = [(rig, mirrored) for rig in different for mirrored in (None, *names)]
-    looks = map_threads(first_look, candidates)
-    order = sorted(range(len(candidates)), key=lambda i: (looks[i][0], candidates[i][1] is not None))[:_FITTED]
+    mirrors = [-1, *range(len(names))]
+    candidates = [(rig, mirrored) for rig in different for mirrored in mirrors]
+    # From the rig as it stands, and from the size of each outline.
+    starts = []
+    for rig in different:
+        plain = CameraParameters.from_cameras(rig_cameras(rig, sizes, names))
+        sized = scale_from_extents(plain, coarse)
+        starts += [start for flipped in mirrors for start in (plain, _mirrored_offset(sized, flipped))]
+    flips = [flipped for _, flipped in candidates for _ in range(2)]
+    looks = search_rays(starts, outlines, flips, steps=40, refinements=1)
+    monitor.check()
+    leave = np.array([disagreement(look, len(names)).mean() for look in looks]).reshape(-1, 2)
+    chosen = leave.argmin(1)
+    least = leave.min(1)
+    order = sorted(range(len(candidates)), key=lambda i: (least[i], candidates[i][1] >= 0))[:_FITTED]
+    fitted = calibrate_each(
+        [starts[2 * i + chosen[i]] for i in order],
+        outlines,
+        [candidates[i][1] for i in order],
+        CalibrationConfig(iterations=10),
+        monitor,
+    )
+    ranking = [
+        Hypothesis(rig=candidates[i][0], mirrored=_name_of(names, candidates[i][1]), calibration=calibration)
+        for i, calibration in zip(order, fitted, strict=True)
+    ]
+    ranking.sort(key=lambda h: h.calibration.disagreement)
+    return _decide(ranking, [s.thinned(2 * _SCAN_POINTS) for s in silhouettes], pictures, names)
 
-    def fit(index: int) -> Hypothesis:
-        monitor.check()
-        rig, mirrored = candidates[index]
-        calibration = calibrate(looks[index][1], coarse[mirrored], CalibrationConfig(iterations=10))
-        return Hypothesis(rig=rig, mirrored=mirrored, calibration=calibration)
 
-    ranking = sorted(map_threads(fit, order), key=lambda h: h.calibration.disagreement)
-    return _decide(ranking, _variants([s.thinned(2 * _SCAN_POINTS) for s in silhouettes], names), pictures, names)
+def _name_of(names: Sequence[str], view: int) -> str | None:
+    """Of a view; None for -1."""
+    return names[view] if view >= 0 else None
+
+
+def _outlines(silhouettes: Sequence[Silhouette]) -> Outlines:
+    return Outlines.of(silhouettes, [s.mirrored() for s in silhouettes])
+
+
+def _mirrored_offset(parameters: CameraParameters, view: int) -> CameraParameters:
+    """`scale_from_extents` for the outlines of which one is mirrored: its middle lies on the other side."""
+    if view < 0:
+        return parameters
+    corrections = parameters.corrections()
+    corrections[view, 1] = -corrections[view, 1]
+    return parameters.with_corrections(corrections)
 
 
 def _decide(
     ranking: Sequence[Hypothesis],
-    outlines: dict[str | None, list[Silhouette]],
+    silhouettes: Sequence[Silhouette],
     pictures: Sequence[Array],
     names: Sequence[str],
 ) -> Resolution:
@@ -153,10 +169,12 @@ def _decide(
     tied = sorted((h for h in ranking if h.calibration.disagreement <= limit), key=lambda h: h.plainness)
     if len(tied) > 1:
         # Colours are compared on the hulls, so leftovers of the quick fit would decide: converge first.
-        tied = map_threads(lambda h: _converged(h, outlines[h.mirrored]), tied)
+        tied = _converged(tied, silhouettes, names)
     colours = map_threads(
         lambda h: colour_disagreement(
-            h.calibration.parameters, outlines[h.mirrored], _mirror_pictures(pictures, names, h.mirrored)
+            h.calibration.parameters,
+            [s.mirrored() if name == h.mirrored else s for name, s in zip(names, silhouettes, strict=True)],
+            _mirror_pictures(pictures, names, h.mirrored),
         ),
         tied,
     )
@@ -186,9 +204,14 @@ def _decide(
     )
 
 
-def _converged(hypothesis: Hypothesis, outlines: Sequence[Silhouette]) -> Hypothesis:
-    calibration = calibrate(hypothesis.calibration.parameters, outlines, CalibrationConfig(iterations=30))
-    return replace(hypothesis, calibration=calibration)
+def _converged(tied: Sequence[Hypothesis], silhouettes: Sequence[Silhouette], names: Sequence[str]) -> list[Hypothesis]:
+    calibrations = calibrate_each(
+        [h.calibration.parameters for h in tied],
+        _outlines(silhouettes),
+        [-1 if h.mirrored is None else names.index(h.mirrored) for h in tied],
+        CalibrationConfig(iterations=30),
+    )
+    return [replace(h, calibration=calibration) for h, calibration in zip(tied, calibrations, strict=True)]
 
 
 def _colour_ratio(

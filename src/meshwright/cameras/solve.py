@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from meshwright.cameras.calibrate import Calibration, CalibrationConfig, calibrate, disagreement
+from meshwright.cameras.calibrate import Calibration, CalibrationConfig, calibrate, calibrate_each, disagreement
 from meshwright.cameras.colour import small_picture
-from meshwright.cameras.consistency import CameraParameters, grazing_points
+from meshwright.cameras.consistency import CameraParameters, Outlines, grazing_points
 from meshwright.cameras.resolve import Resolution, resolve
 from meshwright.cameras.rigs import RIGS, Rig, default_rig
 from meshwright.cameras.silhouettes import Silhouette, outline_of, silhouette_of
@@ -216,8 +216,8 @@ def _rig_of_depth(
     outlines = map_threads(lambda m: outline_of(m.astype(np.float32), points=config.contour_points), masks)
     held = CalibrationConfig(iterations=20)
     starts = [replace(start, log_focal=float(np.log(focal))) for focal in _FOCAL_STARTS]
-    thin = [outline.thinned(_BEGIN_POINTS) for outline in outlines]
-    tried = map_threads(lambda s: calibrate(s, thin, held, monitor), starts)
+    thin = Outlines.of([outline.thinned(_BEGIN_POINTS) for outline in outlines])
+    tried = calibrate_each(starts, thin, [-1] * len(starts), held, monitor)
     first = min(tried, key=lambda found: found.disagreement)
     free = CalibrationConfig(
         iterations=40, log_scale_prior=_LOOSE, offset_prior=_LOOSE, log_focal_prior=_FREE, perspective=True

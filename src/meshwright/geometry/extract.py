@@ -58,7 +58,12 @@ def keep_large_parts(mesh: Mesh, share: float = 0.01) -> tuple[Mesh, int]:
     """
     if len(mesh.faces) == 0:
         return mesh, 0
-    count, label = connected_components(_adjacency(mesh), directed=False)
+    f = mesh.faces
+    # Two edges of a face connect its corners, and one direction is enough.
+    links = sparse.coo_matrix(
+        (np.ones(2 * len(f), bool), (np.tile(f[:, 0], 2), f[:, 1:].T.ravel())), shape=(len(mesh.vertices),) * 2
+    )
+    count, label = connected_components(links, directed=False)
     if count == 1:
         return mesh, 0
     corners = mesh.vertices[mesh.faces].astype(np.float64)

@@ -9,13 +9,14 @@ import numpy as np
 from scipy import ndimage
 
 from meshwright._warp import load_kernels, wp
-from meshwright.device import check_stop, map_threads
+from meshwright.device import map_threads, turn
 from meshwright.errors import InputError, OptionError
 from meshwright.geometry import kernels
 from meshwright.geometry.depth.prepare import PreparedDepth, prepare_depth
 from meshwright.geometry.extent import extent_slack, outline_extent
 from meshwright.geometry.extract import extract_mesh, keep_large_parts, taubin_smooth
 from meshwright.geometry.kernels import fuse_kernel
+from meshwright.geometry.rise import raise_field
 from meshwright.geometry.volume import Volume, find_bounds, hull_volume, over_slabs, seek
 from meshwright.geometry.working import WorkingViews, working_views
 from meshwright.types import Array, Camera, Mesh, Monitor, View, ViewSet
@@ -184,8 +185,9 @@ def rounded(hull: Volume) -> Volume:
 def carve(hull: Volume, depth: PreparedDepth, working: WorkingViews, device: str) -> Volume:
     """The hull without what depth says is empty."""
     load_kernels(kernels.__name__, device)
-    surface = wp.array(depth.surface, dtype=wp.vec4, device=device)
-    trust = wp.array(depth.trust, dtype=wp.float32, device=device)
+    # On a CPU the kernels read what there is, without a copy.
+    surface = wp.array(depth.surface, dtype=wp.vec4, device=device, copy=False)
+    trust = wp.array(depth.trust, dtype=wp.float32, device=device, copy=False)
     band = wp.array(depth.band, dtype=wp.float32, device=device)
     slack = wp.array(depth.slack, dtype=wp.float32, device=device)
     rows = wp.array(working.rows, dtype=wp.float32, device=device)
@@ -262,6 +264,8 @@ def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device:
 
     pixels = 0
     searched = map_threads(shrunk, zip(working.cameras, working.masks, strict=True), device=device)
+    # Its own copy on the device runs ahead of its field, which is fetched once.
+    volume = replace(volume)
     for attempt in range(_REPAIR_ROUNDS):
         found = map_threads(missing, searched, device=device)
         if attempt > 0:
@@ -274,15 +278,12 @@ def restore_missing(volume: Volume, hull: Volume, working: WorkingViews, device:
         if len(points) == 0:
             break
         lack = 0.2 * volume.cell - best[:, 3]
-        demand = np.zeros(volume.field.shape, np.float32)
-        place = tuple(
-            np.clip(np.round((points - volume.origin) / volume.cell).astype(int), 0, np.array(demand.shape) - 1).T
-        )
-        np.maximum.at(demand, place, np.minimum(lack, 8 * volume.cell).astype(np.float32))
-        check_stop()
-        rise = ndimage.gaussian_filter(ndimage.maximum_filter(demand, 5), 1.2)
-        check_stop()
-        # Blurring lowers the peak of a lone demand: no point gets less than it lacks.
-        rise = np.maximum(rise, ndimage.maximum_filter(demand, 3))
-        volume = replace(volume, field=np.minimum(volume.field + rise, hull.field))
+        place = np.round((points - volume.origin) / volume.cell).astype(int)
+        place = np.clip(place, 0, np.array(volume.field.shape) - 1)
+        demand = np.minimum(lack, 8 * volume.cell).astype(np.float32)
+        with turn(device):
+            raise_field(volume.on_device(device), hull.on_device(device), place, demand, device)
+    if pixels:
+        with turn(device):
+            volume = replace(volume, field=volume.on_device(device).numpy())
     return volume, pixels

@@ -12,7 +12,7 @@ from meshwright.device import map_threads
 from meshwright.distance import signed_distance
 from meshwright.types import Array, Camera, View
 
-__all__ = ["WorkingViews", "axes_meet", "camera_rows", "resize_mask", "working_views"]
+__all__ = ["WorkingViews", "axes_meet", "box_around", "camera_rows", "resize_mask", "working_views"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,14 @@ class WorkingViews:
     masks: tuple[Array, ...]
     outline: Array
     rows: Array
+
+
+def box_around(region: Array, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns that hold a region, bool [H, W], and a margin, cut at the edges; empty for an empty one."""
+    spans = []
+    for held in (np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))):
+        spans.append(slice(max(0, int(held[0]) - margin), int(held[-1]) + 1 + margin) if len(held) else slice(0, 0))
+    return spans[0], spans[1]
 
 
 def resize_mask(mask: Array, width: int, height: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from meshwright.device import map_threads
 from meshwright.inputs.strips import strips
 from meshwright.types import Array
 
@@ -20,48 +21,80 @@ def fill_behind(image: Array, weight: Array) -> Array:
     Returns:
         float32 [H, W, C]; exactly `image` where `weight` is 1. Zero everywhere where nothing is known.
     """
-    known = np.clip(weight, 0, 1).astype(np.float32)[..., None]
+    known = np.clip(weight, 0, 1).astype(np.float32)
     if float(known.min()) >= 1:
         return image.astype(np.float32)
-    if image.shape[0] == 1 and image.shape[1] == 1:
-        return (image * (known > 0)).astype(np.float32)
-    coarse_shape = (-(-image.shape[0] // 2), -(-image.shape[1] // 2))
-    coarse_weight = np.empty((*coarse_shape, 1), np.float32)
-    coarse = np.empty((*coarse_shape, image.shape[2]), np.float32)
-    for rows, _, _ in strips(coarse_shape[0]):
-        pair = slice(2 * rows.start, 2 * rows.stop)
-        coarse_weight[rows] = _halve(known[pair])
-        coarse[rows] = _halve(image[pair] * known[pair]) / np.maximum(coarse_weight[rows], 1e-12)
-    # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
-    below = fill_behind(coarse, np.minimum(coarse_weight[..., 0] * 4, 1))
+    levels = _levels(known)
+
+    def fill(channel: int) -> None:
+        result[..., channel] = _fill(np.array(image[..., channel], np.float32, order="C"), levels)
+
+    # Channel by channel: NumPy's loops over so short an axis would take several times as long.
     result = np.empty(image.shape, np.float32)
-    for rows, around, inner in strips(coarse_shape[0], halo=1):
-        pair = slice(2 * rows.start, 2 * rows.stop)
-        part, share = image[pair], known[pair]
-        if float(share.min()) < 1:
-            filled = _double(below[around])[2 * inner.start :][: part.shape[0], : part.shape[1]]
-            part = part * share + filled * (1 - share)
-        result[pair] = part
+    map_threads(fill, range(image.shape[2]))
     return result
 
 
-def _halve(image: Array) -> Array:
-    height, width = image.shape[:2]
-    padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    quads = padded[0::2, 0::2] + padded[1::2, 0::2] + padded[0::2, 1::2] + padded[1::2, 1::2]
+def _levels(known: Array) -> list[tuple[Array, Array]]:
+    """How far pixels are known and, averaged, their blocks of four, coarser and coarser: float32 [H, W] and half that.
+
+    Ends where all is known or one pixel is left, with nothing averaged.
+    """
+    levels = []
+    while float(known.min()) < 1 and known.size > 1:
+        averaged = np.empty([-(-side // 2) for side in known.shape], np.float32)
+        for rows, _, _ in strips(len(averaged)):
+            averaged[rows] = _halve(known[2 * rows.start : 2 * rows.stop])
+        levels.append((known, averaged))
+        # Not weight but "enough known to stand for the block": a block that is a quarter known is trusted fully.
+        known = np.minimum(averaged * 4, 1)
+    levels.append((known, known[:0]))
+    return levels
+
+
+def _fill(plane: Array, levels: list[tuple[Array, Array]]) -> Array:
+    """`fill_behind` for one channel [H, W], which is overwritten."""
+    (known, averaged), *coarser = levels
+    if not coarser:
+        return plane if float(known.min()) >= 1 else plane * (known > 0)
+    coarse = np.empty(averaged.shape, np.float32)
+    for rows, _, _ in strips(len(averaged)):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        coarse[rows] = _halve(plane[pair] * known[pair]) / np.maximum(averaged[rows], 1e-12)
+    below = _fill(coarse, coarser)
+    for rows, around, inner in strips(len(averaged), halo=1):
+        pair = slice(2 * rows.start, 2 * rows.stop)
+        missing = np.flatnonzero(known[pair].min(0) < 1)
+        if len(missing) == 0:
+            continue
+        # From a pair of columns to a pair of columns, and a pair more on both sides to fill them from.
+        first, last = int(missing[0]) // 2, int(missing[-1]) // 2 + 1
+        columns = slice(2 * first, min(2 * last, known.shape[1]))
+        part, share = plane[pair, columns], known[pair, columns]
+        low = max(0, first - 1)
+        filled = _double(below[around, low : last + 1])[2 * inner.start :, 2 * (first - low) :]
+        plane[pair, columns] = part * share + filled[: part.shape[0], : part.shape[1]] * (1 - share)
+    return plane
+
+
+def _halve(plane: Array) -> Array:
+    height, width = plane.shape
+    if height % 2 or width % 2:
+        plane = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
+    quads = plane[0::2, 0::2] + plane[1::2, 0::2] + plane[0::2, 1::2] + plane[1::2, 1::2]
     return np.asarray(quads * np.float32(0.25))
 
 
-def _double(image: Array) -> Array:
+def _double(plane: Array) -> Array:
     """Twice the size, linearly, aligned on pixel areas."""
     for axis in (0, 1):
-        lines = np.moveaxis(image, axis, 0)
+        lines = np.moveaxis(plane, axis, 0)
         near, far = np.float32(0.75) * lines, np.float32(0.25) * lines
-        shape = list(image.shape)
+        shape = list(plane.shape)
         shape[axis] *= 2
-        image = np.empty(shape, np.float32)
-        doubled = np.moveaxis(image, axis, 0)
+        plane = np.empty(shape, np.float32)
+        doubled = np.moveaxis(plane, axis, 0)
         np.add(near[1:], far[:-1], out=doubled[2::2])
         np.add(near[:-1], far[1:], out=doubled[1:-1:2])
         doubled[0], doubled[-1] = lines[0], lines[-1]
-    return image
+    return plane

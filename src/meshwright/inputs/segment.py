@@ -28,6 +28,7 @@ from meshwright.inputs.frame import (
     make_frame,
     opened,
     shrink,
+    without_threads,
 )
 from meshwright.inputs.hint import Hint, place_hint
 from meshwright.inputs.matte import Matte, soften
@@ -90,7 +91,7 @@ def _find_region(frame: Frame, rough_hint: Array | None) -> tuple[Array | None, 
     if rough_hint is not None:
         # Dark grey may be shadow, which the depth render does not have.
         dark_grey = (largest(frame.colour) + largest(-frame.colour) < 10 * CODE) & (largest(frame.colour) < 0.7)
-        hint = place_hint(rough_hint, ndimage.binary_opening(region & ~dark_grey, iterations=2))
+        hint = place_hint(rough_hint, without_threads(region & ~dark_grey))
     if hint is not None:
         region |= hint.inside
         region = connected(region, region & (hint.distance > 0))
@@ -160,7 +161,7 @@ def _holes(frame: Frame, region: Array, hint: Hint | None) -> Array:
     # Filling in knows local ground, the plane knows a gradient across the frame: a hole fits one of them.
     off = np.minimum(largest(np.abs(frame.colour - behind)), largest(np.abs(frame.colour - frame.plane)))
     same = off < max(2.5 * CODE, 5 * frame.noise)
-    flat = ndimage.binary_opening(region & same & (frame.slope < frame.flat), iterations=2)
+    flat = without_threads(region & same & (frame.slope < frame.flat))
     labels, count = ndimage.label(flat)
     if count == 0:
         return np.zeros_like(region)

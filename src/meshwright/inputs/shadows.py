@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from meshwright.inputs.frame import CODE, Frame, blur, connected, dilate, erode, largest, opened
+from meshwright.inputs.frame import CODE, Frame, blur, connected, dilate, erode, opened, without_threads
 from meshwright.inputs.hint import Hint
 from meshwright.types import Array
 
@@ -64,7 +64,8 @@ def remove_shadows(
     """
     colour = blur(frame.colour, 1.2)  # hue needs no sharpness, but calm
     shade = np.einsum("hwc,hwc->hw", colour, behind) / np.einsum("hwc,hwc->hw", behind, behind)
-    off_hue = largest(np.abs(colour - shade[..., None] * behind)) / (np.maximum(shade, 0) + 0.06)
+    off = [np.abs(colour[..., channel] - shade * behind[..., channel]) for channel in range(3)]
+    off_hue = np.maximum(np.maximum(off[0], off[1]), off[2]) / (np.maximum(shade, 0) + 0.06)
     # Coloured light from the object tints its shadow; the darker, the more.
     tint = max(5 * CODE, 5 * frame.noise) + _TINT * np.clip(1 - shade, 0, 0.9)
     grey = (off_hue < tint) & (shade < 1.02)
@@ -111,7 +112,7 @@ def _only_shadows(body: Array, shade: Array, coloured: Array, hint: Hint | None)
         return body
     sizes = np.maximum(np.bincount(labels.ravel(), minlength=count + 1), 1)
     dark = np.bincount(labels.ravel(), (body & (shade < _DARK)).ravel(), minlength=count + 1)
-    solid = ndimage.binary_opening(coloured, iterations=2)
+    solid = without_threads(coloured)
     on_object = np.cumsum(solid[::-1], 0)[::-1] > 3
     if hint is not None:
         on_object &= hint.distance > -hint.tolerance

@@ -66,28 +66,41 @@ def _sampled(laid: LaidDepth, count: int, seed: int) -> tuple[Array, Array]:
     return np.stack([columns + 0.5, rows + 0.5], -1), laid.values[rows, columns].astype(np.float64)
 
 
-def _lookup(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> tuple[Array, Array, Array]:
-    """Value at the nearest pixel (0 where unknown), its z, and the cosine of the surface there."""
+def _inner(laid: LaidDepth) -> Array:
+    """Pixels that are known and so are their four neighbours, bool [H, W]."""
+    inner = np.zeros(laid.valid.shape, bool)
+    valid = laid.valid
+    inner[1:-1, 1:-1] = valid[1:-1, 1:-1] & valid[:-2, 1:-1] & valid[2:, 1:-1] & valid[1:-1, :-2] & valid[1:-1, 2:]
+    return inner
+
+
+def _met(
+    laid: LaidDepth, inner: Array, meaning: DepthMeaning, pixels: Array, depth: Array, limit: float
+) -> tuple[Array, Array, Array, Array]:
+    """Which points (at `pixels`, `depth` away) lie within `limit` of a surface that does not graze.
+
+    Returns:
+        Their numbers, int [M]; float64 [M] of each: the value at the nearest pixel, how far the point lies behind the
+        surface there, and the cosine of that surface.
+    """
     height, width = laid.values.shape
-    column = np.clip(pixels[:, 0].astype(int), 1, width - 2)
-    row = np.clip(pixels[:, 1].astype(int), 1, height - 2)
-    known = (
-        (pixels[:, 0] >= 1)
-        & (pixels[:, 1] >= 1)
-        & (pixels[:, 0] < width - 1)
-        & (pixels[:, 1] < height - 1)
-        & laid.valid[row, column]
-        & laid.valid[row, column - 1]
-        & laid.valid[row, column + 1]
-        & laid.valid[row - 1, column]
-        & laid.valid[row + 1, column]
+    chosen = np.flatnonzero(
+        (pixels[:, 0] >= 1) & (pixels[:, 1] >= 1) & (pixels[:, 0] < width - 1) & (pixels[:, 1] < height - 1)
     )
-    value = np.where(known, laid.values[row, column], 0.0)
-    z = meaning.z(laid.values[row, column].astype(np.float64))
+    column, row = pixels[chosen].astype(int).T
+    known = inner[row, column]
+    chosen, row, column = chosen[known], row[known], column[known]
+    value = laid.values[row, column]
+    z = meaning.z(value.astype(np.float64))
+    residual = depth[chosen] - z
+    near = (value > 0) & (np.abs(residual) < limit)
+    chosen, row, column, value, z, residual = (part[near] for part in (chosen, row, column, value, z, residual))
     dx = meaning.z(laid.values[row, column + 1]) - meaning.z(laid.values[row, column - 1])
     dy = meaning.z(laid.values[row + 1, column]) - meaning.z(laid.values[row - 1, column])
     slope = 0.5 * laid.camera.fl_x / np.maximum(z, 1e-6) * np.hypot(dx, dy)
-    return value, z, 1 / np.sqrt(1 + slope**2)
+    cosine = 1 / np.sqrt(1 + slope**2)
+    steep = cosine > 0.2
+    return chosen[steep], value[steep], residual[steep], cosine[steep]
 
 
 def _normals(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> Array:
@@ -96,11 +109,18 @@ def _normals(laid: LaidDepth, meaning: DepthMeaning, pixels: Array) -> Array:
     column = np.clip(pixels[:, 0].astype(int), 1, width - 2)
     row = np.clip(pixels[:, 1].astype(int), 1, height - 2)
 
-    def point(dr: int, dc: int) -> Array:
-        place = np.stack([column + dc + 0.5, row + dr + 0.5], -1)
-        return laid.camera.unproject(place, meaning.z(laid.values[row + dr, column + dc].astype(np.float64)))
+    camera = laid.camera
 
-    normal = np.cross(point(0, 1) - point(0, -1), point(-1, 0) - point(1, 0))
+    def point(dr: int, dc: int) -> tuple[Array, Array, Array]:
+        z = meaning.z(laid.values[row + dr, column + dc].astype(np.float64))
+        x, y = (column + (dc + 0.5 - camera.cx)) / camera.fl_x, (camera.cy - dr - 0.5 - row) / camera.fl_y
+        return x * z, y * z, -z
+
+    # In camera axes, component by component, and turned once: NumPy's cross product and rows of three are slow.
+    ax, ay, az = (one - other for one, other in zip(point(0, 1), point(0, -1), strict=True))
+    bx, by, bz = (one - other for one, other in zip(point(-1, 0), point(1, 0), strict=True))
+    local = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
+    normal = local @ camera.camera_to_world[:3, :3].T
     return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12))
 
 
@@ -127,6 +147,7 @@ def agree(
     """
     meanings = list(meanings)
     points = [_sampled(render, samples, seed) for seed, render in enumerate(laid)]
+    inner = [_inner(render) for render in laid]
     framed = [m.b == 0.0 for m in meanings]
     slots, count = _slots(laid, meanings, free_frame=free_frame)
     for round_number, limit in enumerate(_ROUNDS):
@@ -145,26 +166,26 @@ def agree(
                 if j == i:
                     continue
                 where, depth = other.camera.project(here)
-                value, seen, cosine = _lookup(other, meanings[j], where)
-                residual = depth - seen
+                met, value, residual, cosine = _met(other, inner[j], meanings[j], where, depth, limit * size)
                 # Close by but facing another way: the far side of a thin part.
-                there = _normals(other, meanings[j], where)
-                same_side = (facing * there).sum(-1) > 0.7
-                used = (value > 0) & (np.abs(residual) < limit * size) & (cosine > 0.2) & same_side
-                if used.sum() < 20:
+                there = _normals(other, meanings[j], where[met])
+                same_side = (facing[met] * there).sum(-1) > 0.7
+                if same_side.sum() < 20:
                     continue
+                used, value, residual, cosine = (part[same_side] for part in (met, value, residual, cosine))
+                there, where, depth = there[same_side], where[used], depth[used]
                 # The other surface as a plane: how fast the point's height over it, along the other ray, changes.
-                along = ahead - here
+                along = ahead[used] - here[used]
                 other_ray = other.camera.unproject(where, depth + delta) - other.camera.unproject(where, depth)
-                rate = (along * there).sum(-1)[used] / (other_ray * there).sum(-1)[used]
-                theirs = meanings[j].slopes(value[used])
-                scale = cosine[used] * (1 - (residual[used] / (limit * size)) ** 2)
-                jacobian = np.zeros((int(used.sum()), count))
+                rate = (along * there).sum(-1) / (other_ray * there).sum(-1)
+                theirs = meanings[j].slopes(value)
+                scale = cosine * (1 - (residual / (limit * size)) ** 2)
+                jacobian = np.zeros((len(used), count))
                 _add(jacobian, slots[i], own[0][used] * rate, own[1][used] * rate)
                 _add(jacobian, slots[j], -theirs[0], -theirs[1])
                 jacobian *= scale[:, None]
                 normal += jacobian.T @ jacobian
-                weighted = residual[used] * scale
+                weighted = residual * scale
                 gradient += jacobian.T @ weighted
                 square, number = square + float(weighted @ weighted), number + len(weighted)
         for i, data in enumerate(touching):

@@ -15,7 +15,7 @@ from meshwright.geometry.depth.meaning import DepthMeaning, Extremes, explain, e
 from meshwright.geometry.depth.register import Registration, lay_onto, register
 from meshwright.geometry.depth.smooth import dequantise
 from meshwright.geometry.volume import Volume, march
-from meshwright.geometry.working import WorkingViews
+from meshwright.geometry.working import WorkingViews, box_around
 from meshwright.types import Array, Camera, DepthKind, View
 
 __all__ = ["PreparedDepth", "prepare_depth"]
@@ -166,11 +166,11 @@ def prepare_depth(
         step = meaning.step_size(depth.step, float(typical))
         if step > 2e-3 * size:
             values = dequantise(values, render.valid, depth.step, device=device)
-        z = np.where(render.valid, meaning.z(values), 0.0).astype(np.float32)
-        slot = surface[index, : z.shape[0], : z.shape[1]]
-        slot[..., 0] = z
-        slot[..., 1:], sure = _normals(z, render.valid, render.camera)
-        trust[index, : z.shape[0], : z.shape[1]] = sure
+        # All around it stays 0: memory that nobody writes to costs nothing.
+        box = box_around(render.valid, 2)
+        z = np.where(render.valid[box], meaning.z(values[box]), 0.0).astype(np.float32)
+        surface[index, ..., 0][box] = z
+        surface[index, ..., 1:][box], trust[index][box] = _normals(z, render.valid[box], render.camera, box)
         band[index] = max(1e-3 * size, 0.5 * step, 0.5 * meaning.error)
         # Depth behind the hull is a hollow; only depth in front of it contradicts the silhouettes.
         if in_front(meaning, entry.touching) > _CONTRADICTION * size:
@@ -316,22 +316,20 @@ def _snapped(meaning: DepthMeaning) -> DepthMeaning:
     return meaning
 
 
-def _normals(z: Array, valid: Array, camera: Camera) -> tuple[Array, Array]:
-    """Unit normals in camera axes float32 [H, W, 3] from a depth image, and trust [H, W]; both 0 away from the object.
+def _normals(z: Array, valid: Array, camera: Camera, box: tuple[slice, slice]) -> tuple[Array, Array]:
+    """Unit normals in camera axes float32 [h, w, 3] of a part of a depth image, and trust [h, w].
 
     One-sided differences on the side where depth changes less keep normals right beside edges.
+
+    Args:
+        z: float32 [h, w], 0 where not valid.
+        valid: bool [h, w].
+        camera: Of the whole image.
+        box: Which part of it this is, with two pixels around what is valid, where the image has them.
     """
-    normal, sure = np.zeros((*z.shape, 3), np.float32), np.zeros(z.shape, np.float32)
-    if not valid.any():
-        return normal, sure
-    box = tuple(
-        slice(max(0, int(held[0]) - 2), int(held[-1]) + 3)
-        for held in (np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0)))
-    )
-    x = ((np.arange(z.shape[1]) + 0.5 - camera.cx) / camera.fl_x).astype(np.float32)[box[1]]
-    y = ((camera.cy - np.arange(z.shape[0]) - 0.5) / camera.fl_y).astype(np.float32)[box[0], None]
-    normal[box], sure[box] = _normals_in_box(z[box], valid[box], x, y, camera)
-    return normal, sure
+    x = ((np.arange(camera.width) + 0.5 - camera.cx) / camera.fl_x).astype(np.float32)[box[1]]
+    y = ((camera.cy - np.arange(camera.height) - 0.5) / camera.fl_y).astype(np.float32)[box[0], None]
+    return _normals_in_box(z, valid, x, y, camera)
 
 
 def _normals_in_box(z: Array, valid: Array, x: Array, y: Array, camera: Camera) -> tuple[Array, Array]:

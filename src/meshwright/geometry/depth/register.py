@@ -13,6 +13,7 @@ from scipy import ndimage
 from skimage import measure
 
 from meshwright.device import check_stop
+from meshwright.geometry.working import box_around
 from meshwright.types import Array, DepthMap
 
 __all__ = ["Registration", "lay_onto", "register"]
@@ -133,8 +134,11 @@ def lay_onto(depth: DepthMap, registration: Registration, width: int, height: in
     inside = ((ys > -0.5) & (ys < rows - 0.5))[:, None] & ((xs > -0.5) & (xs < columns - 0.5))[None, :]
     near_y = np.clip(np.round(ys).astype(int), 0, rows - 1)
     near_x = np.clip(np.round(xs).astype(int), 0, columns - 1)
-    nearest = depth.values[np.ix_(near_y, near_x)]
+    laid = depth.values[np.ix_(near_y, near_x)].astype(np.float32)
     valid = depth.valid[np.ix_(near_y, near_x)] & inside
+    # Only where it shows anything; numbers elsewhere mean nothing.
+    box = box_around(valid)
+    xs, ys = xs[box[1]], ys[box[0]]
     x0 = np.clip(np.floor(xs).astype(int), 0, columns - 2)
     y0 = np.clip(np.floor(ys).astype(int), 0, rows - 2)
     fx = np.clip(xs - x0, 0, 1)[None, :]
@@ -144,4 +148,5 @@ def lay_onto(depth: DepthMap, registration: Registration, width: int, height: in
     span = np.maximum.reduce(corners) - np.minimum.reduce(corners)
     smooth = known & (span < max(4 * depth.step, 0.01))
     mixed = (corners[0] * (1 - fx) + corners[1] * fx) * (1 - fy) + (corners[2] * (1 - fx) + corners[3] * fx) * fy
-    return np.where(smooth, mixed, nearest).astype(np.float32), valid
+    laid[box] = np.where(smooth, mixed, laid[box])
+    return laid, valid
