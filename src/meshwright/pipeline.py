@@ -329,8 +329,13 @@ def _recipe(
     )
     if proposal.cameras is not None:
         solution = replace(solution, cameras=proposal.cameras)
-    if proposal.mesh is not shape.mesh:
-        shape = remeasured(shape, proposal.mesh, solution.views.views, solution.cameras)
+    measured = run.beside(
+        lambda: (
+            shape
+            if proposal.mesh is shape.mesh
+            else remeasured(shape, proposal.mesh, solution.views.views, solution.cameras)
+        )
+    )
 
     if proposal.mesh is not evidence.shape:
         run.show("model", lambda: picture_of(proposal.mesh, device=device))
@@ -370,7 +375,7 @@ def _recipe(
         )
         run.show("light", lambda: picture_of(lit.textured, device=device))
 
-    textured, cameras = framed(lit.textured, solution, shape, config.size)
+    textured, cameras = framed(lit.textured, solution, measured.result(), config.size)
     pictures = _pictures(source, solution.views, run.workspace.output)
     files = run.do("export", lambda _: export_result(textured, cameras, pictures, folder))
     drawn = run.beside(
