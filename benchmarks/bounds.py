@@ -53,6 +53,8 @@ BLUR = 4.0
 STIFF = 0.1
 """Pull of neighbouring texels' changes to each other, against 1 for a pixel: enough to leave no hatching."""
 LOOSE = 1e-4
+TEXTURE = 2048
+"""Texels along the side, whatever the result has: more of them reach more, and results are to be compared."""
 ROUNDS = 6
 """The transfer curve is followed by its slope so many times; a round is a dozen conjugate gradients."""
 
@@ -99,7 +101,7 @@ def look(view: View, camera: Camera, textured: TexturedMesh) -> Looked:
     face, bary = by_pixel(fine.face_id), by_pixel(fine.bary)
     hit = face >= 0
     place = np.einsum("psc,pscd->psd", bary, textured.uv[textured.uv_faces[np.maximum(face, 0)]])
-    side = textured.base_color_srgb.shape[0]
+    side = TEXTURE
     column = np.clip(place[..., 0] * side - 0.5, 0.0, side - 1.001)
     row = np.clip((1.0 - place[..., 1]) * side - 0.5, 0.0, side - 1.001)
     left, top = column.astype(np.int64), row.astype(np.int64)
@@ -250,11 +252,11 @@ def tell(source: Path, folder: Path) -> None:
     texels = np.unique(np.concatenate([view.looks.indices for view in views]))
     for view in views:
         view.looks = view.looks[:, texels]
-    side = textured.base_color_srgb.shape[0]
-    start = srgb_to_linear(textured.base_color_srgb.reshape(-1, 3)[texels] / np.float32(255))
-    tied = coupling(texels, side)
+    painted = area_resize(srgb_to_linear(textured.base_color_srgb / np.float32(255)), TEXTURE, TEXTURE)
+    start = painted.reshape(-1, 3)[texels]
+    tied = coupling(texels, TEXTURE)
     rows: dict[str, Callable[[], list[Array]]] = {
-        "as it is": lambda: [view.over(linear_to_srgb(view.looks @ start)) for view in views],
+        "as it is": lambda: [comparison.render.reshape(-1, 3) / np.float32(255) for comparison in now],
         "own picture": lambda: [own_picture(view) for view in views],
         "one texture": lambda: best_texture(views, start, tied, STIFF),
         "gains": lambda: best_texture(views, start, tied, STIFF, gains=True),

@@ -24,7 +24,6 @@ EFFORTS = {
     "high": RefineConfig(
         levels=(COARSE, MIDDLE, FINE, Level(pixels=768, cell=0.025, steps=60, move=0.0006, turn=0.0003)),
         faces=50_000,
-        texture_size=2048,
         yielding=_YIELDING,
     ),
 }
