@@ -17,7 +17,7 @@ from meshwright.errors import Cancelled, VramError
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
 from meshwright.models.base import Memory
-from meshwright.models.refinement.config import Level, RefineConfig
+from meshwright.models.refinement.config import Level, RefineConfig, Yielding
 from meshwright.models.refinement.refine import Refinement, _Fit, refine
 from meshwright.rendering import rasterize_mesh
 from meshwright.running import Steps
@@ -111,6 +111,38 @@ def test_a_level_begins_with_the_colours_that_the_one_before_has_learned() -> No
     found = refined(egg((1.0, 1.0, 1.0)), CAMERAS, doubt=0.0005, free=False, config=replace(CONFIG, levels=levels))
     first, second = found.report["levels"]  # type: ignore[misc]
     assert second["loss_first"] < first["loss_best"] < 0.5 * first["loss_first"]
+
+
+@pytest.mark.parametrize("contradict", [False, True])
+def test_only_where_views_contradict_each_other_the_surface_yields(contradict: bool) -> None:
+    """Neighbouring views of one grey egg, or every other one white: no texture shows both."""
+    first, usual, finer = (Level(pixels=48, cell=cell, steps=5, move=1e-3, turn=0.0) for cell in (0.5, 0.4, 0.2))
+    config = replace(CONFIG, levels=(first, usual), yielding=Yielding(levels=(finer,), doubt=0.02))
+    grey_as_linear = 0.2158605
+    views = tuple(
+        replace(v, rgb=np.full_like(v.rgb, 0.9 if contradict and i % 2 else grey_as_linear))
+        for i, v in enumerate(VIEWS)
+    )
+    percents: list[float] = []
+
+    class Listener(SilentMonitor):
+        def report(self, percent: float, step: str) -> None:
+            percents.append(percent)
+
+    mesh = egg((1.0, 1.0, 1.0))
+    found = refine(
+        grey(mesh),
+        mesh.vertices,
+        views,
+        CAMERAS,
+        doubt=0.001,
+        free_cameras=False,
+        config=config,
+        monitor=Listener(),
+        device="cpu",
+    )
+    assert [level["cell"] for level in found.report["levels"]] == [0.5, 0.2 if contradict else 0.4]  # type: ignore[attr-defined]
+    assert percents == sorted(percents) and percents[0] == 0 and 85 < percents[-1] < 100
 
 
 def test_two_runs_are_equal() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from meshwright.errors import OptionError
 
-__all__ = ["BELIEVED", "BRIEF", "COARSE", "FINE", "MIDDLE", "Level", "RefineConfig"]
+__all__ = ["BELIEVED", "BRIEF", "COARSE", "FINE", "MIDDLE", "Level", "RefineConfig", "Yielding"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,25 @@ FINE = Level(pixels=512, cell=0.035, steps=40, move=0.001, turn=0.0004)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Yielding:
+    """How it goes on after the first level where the views contradict each other.
+
+    Pictures that were painted one by one show a seam here in one view and there in the next, though all of them fit the
+    same depth. Nothing but a surface that yields, finely, brings the two together.
+    """
+
+    levels: tuple[Level, ...]
+    """In place of all but the first."""
+    bearable: float = 0.001
+    """Mean squared difference of colours, in sRGB, where views and mesh cover whole pixels: above it views contradict
+    each other."""
+    doubt: float = 0.005
+    """So far at least the surface may be wrong, as a share of the longest side, however sure its depth is."""
+    bending_weight: float = 2e-6
+    camera_weight: float = 0.004
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefineConfig:
     """What is optimised, and what holds it back."""
 
@@ -47,6 +66,8 @@ class RefineConfig:
     """Of moving surface by as much as it may be wrong."""
     camera_weight: float = 0.02
     """Of moving cameras."""
+    yielding: Yielding | None = None
+    """What changes where the views contradict each other; None: nothing."""
     views_at_once: int = 8
     """With more views each step looks at so many of them in turn."""
     seed: int = 0

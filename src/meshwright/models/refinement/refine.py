@@ -38,6 +38,8 @@ _GAIN = 0.002
 """A share of the loss that counts as a gain."""
 _PATIENCE = 3
 """Looks without a gain after which a level ends."""
+_WHOLE = 0.99
+"""So much cover means that a pixel shows nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def refine(
     displaced = torch.zeros_like(scene.rest)
     learned: torch.Tensor | None = None
     levels: list[dict[str, object]] = []
-    done, total = 0, sum(level.steps for level in config.levels)
+    plan = _Plan(config, doubt)
     mesh = textured.mesh
     diary = Diary(memory, (mesh.vertices, mesh.faces, textured.uv, textured.uv_faces), pause_s)
     before = diary.begin()
@@ -149,20 +151,20 @@ def refine(
         generator.set_state(torch.from_numpy(before["generator"]))
         displaced = torch.from_numpy(before["displaced"]).to(device)
         levels = list(before["levels"])
-    for index, level in enumerate(config.levels):
+    index = 0
+    while (part := plan.part(index, levels)) is not None:
+        level = part.level
         lattice = lattice_around(room, level.cell * scene.size)
         if before is not None and index < len(before["fields"]):
             fields.append((lattice, before["fields"][index]))
-            done += level.steps
+            index += 1
             continue
 
-        def say(step: int, before: int = done) -> None:
+        def say(step: int, part: _Part = part) -> None:
             monitor.check()
-            monitor.report(100 * (before + step) / total, "Refining shape and cameras")
+            monitor.report(part.percent(step), "Refining shape and cameras")
 
-        fitted = _Fit(
-            scene, lattice, level, textured, views, displaced, doubt, config, free_cameras, generator, learned
-        )
+        fitted = _Fit(scene, lattice, part, textured, views, displaced, free_cameras, generator, learned)
         if before is not None and index == len(before["fields"]):
             fitted.restore(before["fit"])
 
@@ -171,7 +173,7 @@ def refine(
         levels.append(fitted.run(say, partial(diary.write, state)))
         displaced, learned = fitted.displaced(), fitted.learned()
         fields.append((lattice, fitted.controls.detach().double().cpu().numpy()))
-        done += level.steps
+        index += 1
     moved = displaced.norm(dim=1) / scene.size
     report: dict[str, object] = {
         "levels": levels,
@@ -215,6 +217,47 @@ def _resized(picture: torch.Tensor, side: int) -> torch.Tensor:
     return found.permute(0, 2, 3, 1)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One level, what holds it back, and between which percents of the whole it lies."""
+
+    level: Level
+    config: RefineConfig
+    doubt: float
+    begin: float
+    end: float
+
+    def percent(self, step: int) -> float:
+        return self.begin + (self.end - self.begin) * step / self.level.steps
+
+
+class _Plan:
+    """Which level comes next: the first one tells whether the views contradict each other."""
+
+    def __init__(self, config: RefineConfig, doubt: float) -> None:
+        self.config, self.doubt = config, doubt
+
+    def part(self, index: int, reports: Sequence[Mapping[str, Any]]) -> _Part | None:
+        """Level number `index`, given what the ones before it reported; None after the last."""
+        config, doubt, yielding = self.config, self.doubt, self.config.yielding
+        level, rest = config.levels[0], config.levels[1:]
+        longest = _steps(rest) if yielding is None else max(_steps(rest), _steps(yielding.levels))
+        first = level.steps / (level.steps + longest)
+        if index == 0:
+            return _Part(level, config, doubt, 0.0, 100 * first)
+        if yielding is not None and reports[0]["disagreement"] > yielding.bearable:
+            rest, doubt = yielding.levels, max(doubt, yielding.doubt)
+            config = replace(config, bending_weight=yielding.bending_weight, camera_weight=yielding.camera_weight)
+        if index > len(rest):
+            return None
+        ends = [first + (1 - first) * _steps(rest[:count]) / _steps(rest) for count in (index - 1, index)]
+        return _Part(rest[index - 1], config, doubt, 100 * ends[0], 100 * ends[1])
+
+
+def _steps(levels: Sequence[Level]) -> int:
+    return sum(level.steps for level in levels)
+
+
 class _Fit:
     """One level."""
 
@@ -222,19 +265,18 @@ class _Fit:
         self,
         scene: _Scene,
         lattice: Lattice,
-        level: Level,
+        part: _Part,
         textured: TexturedMesh,
         views: Sequence[View],
         displaced: torch.Tensor,
-        doubt: float,
-        config: RefineConfig,
         free_cameras: bool,
         generator: torch.Generator,
         learned: torch.Tensor | None,
     ) -> None:
+        level, config = part.level, part.config
         self.scene, self.lattice, self.level, self.config = scene, lattice, level, config
         self.before, self.generator = displaced, generator
-        self.doubt = doubt * scene.size
+        self.doubt = part.doubt * scene.size
         self.textured, self.views, self.known = textured, views, learned
         self.controls = torch.nn.Parameter(torch.zeros(lattice.count, 3, device=scene.device))
         self.weights = on_device(lattice.weights(scene.rest.cpu().numpy()), scene.device)
@@ -322,14 +364,30 @@ class _Fit:
             if now < self.best_loss:
                 self.best, self.best_loss = self._state(), now
         self._restore(self.best)
+        del step  # and what was recorded, whose memory the look below may need
         return {
             "pixels": self.level.pixels,
             "cell": self.level.cell,
             "steps": self.taken,
             "loss_first": round(self.first, 6),
             "loss_best": round(self.best_loss, 6),
+            "disagreement": round(self._disagreement(), 6),
             **({} if self.load == self._wanted() else {"stepped_down": asdict(self.load)}),
         }
+
+    @torch.no_grad()
+    def _disagreement(self) -> float:
+        """Mean squared difference of colours where a pixel shows nothing but the object, in view and render."""
+        total, count = self.losses.new_zeros(()), self.losses.new_zeros(())
+        vertices = self.scene.rest + self.displaced()
+        for start in range(0, len(self.target), self.load.at_once):
+            chosen = torch.arange(start, min(start + self.load.at_once, len(self.target)), device=self.scene.device)
+            wanted = self.target.index_select(0, chosen)
+            shown = self.scene.render(vertices, self.texture, chosen, self.height, self.width)
+            whole = (torch.minimum(shown[..., 3], wanted[..., 3]) > _WHOLE).float()
+            total += ((shown - wanted)[..., :3].square().mean(-1) * whole).sum()
+            count += whole.sum()
+        return float(total / count.clamp(min=1))
 
     def _replayed(self) -> Replay:
         return Replay(self._step, self.scene.device, graphs=self.config.graphs and not is_nvdiffrast())
