@@ -6,14 +6,12 @@ import ctypes
 import gc
 import os
 import platform
-import runpy
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -106,50 +104,9 @@ def _cuda_device_count() -> int:
     """CUDA devices that torch can use; 0 for a build without CUDA or a machine without a driver."""
     if not _has_driver():  # this spares CPU-only machines the second that importing torch takes
         return 0
-    if "torch" not in sys.modules:
-        count = _driver_device_count()
-        if count is not None:
-            return count
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-def _driver_device_count() -> int | None:
-    """CUDA devices as the driver counts them, for a torch that is not imported yet: that takes seconds.
-
-    None where this does not say what torch will be able to use: it is built without CUDA, for a CUDA that is newer than
-    the driver, or in an unusual way.
-    """
-    built_for = _torch_cuda()
-    if not built_for:
-        return None
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    version, count = ctypes.c_int(), ctypes.c_int()
-    # Each answers 0 when it went well.
-    failed = (
-        driver.cuInit(0)
-        or driver.cuDriverGetVersion(ctypes.byref(version))
-        or driver.cuDeviceGetCount(ctypes.byref(count))
-    )
-    if failed:
-        return None
-    return count.value if version.value // 1000 >= int(built_for.partition(".")[0]) else None
-
-
-def _torch_cuda() -> str | None:
-    """The version of CUDA that torch is built for, from a file beside it; None without CUDA or such a file."""
-    place = find_spec("torch")
-    if place is None or not place.origin:
-        return None
-    try:
-        found = runpy.run_path(str(Path(place.origin).with_name("version.py"))).get("cuda")
-    except Exception:  # whatever it is, torch itself will say
-        return None
-    return found if isinstance(found, str) and found[:1].isdigit() else None
 
 
 def _why_no_cuda() -> str:

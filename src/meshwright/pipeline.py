@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -52,7 +52,6 @@ from meshwright.quality import (
     write_quality_json,
     write_report_html,
 )
-from meshwright.rehearsal import rehearse
 from meshwright.running import Run
 from meshwright.texture import TextureConfig, bake_texture
 from meshwright.types import (
@@ -251,16 +250,15 @@ def _run(
 ) -> Result:
     begun = time.perf_counter()
     device = pick_device(config.device)
-    if device != "cpu" and model.required_vram_gb > 0:  # asking imports torch
+    if device != "cpu":
         check_vram_available(model.required_vram_gb, device)
     _check_apart(source, output)
-    ready = rehearse(device, refines=model.share > 0)
     with Workspace(
         output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
         plan = Plan(stages(model, config.lighting))
         with Run(plan, monitor, workspace, live_pictures=config.live_pictures) as run:
-            quality = _recipe(source, config, model, device, run, ready)
+            quality = _recipe(source, config, model, device, run)
             run.settle()
         workspace.commit()
     seconds = time.perf_counter() - begun
@@ -269,14 +267,9 @@ def _run(
 
 
 def _recipe(
-    source: Path,
-    config: ReconstructConfig,
-    model: BaseReconstructionModel,
-    device: str,
-    run: Run,
-    ready: Callable[[], None],
+    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: Run
 ) -> QualityReport:
-    """Every stage, from the pictures to the report; `ready` waits for the device."""
+    """Every stage, from the pictures to the report."""
     folder = run.workspace.result
 
     views = run.do("read", lambda _: read_inputs(source, config.inputs, depth_dir=config.depth_dir))
@@ -288,7 +281,6 @@ def _recipe(
     solution = run.keep("cameras", CameraSolution, lambda m: solve_cameras(views, camera_config, m), camera_config)
 
     shape_config = ShapeConfig(grid=config.preset.grid, use_depth=config.use_depth, frame=solution.frame)
-    ready()
     shape = run.keep(
         "shape",
         ShapeResult,

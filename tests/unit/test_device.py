@@ -104,50 +104,6 @@ def test_opening_early_leaves_every_fault_to_whoever_picks_the_device(monkeypatc
     assert driver.called == ["cuInit"]
 
 
-class _Counting:
-    """Stands in for libcuda: so many devices, and the newest CUDA that it knows."""
-
-    def __init__(self, devices: int, version: int, fault: int = 0) -> None:
-        self.devices, self.version, self.fault = devices, version, fault
-
-    def cuInit(self, flags: int) -> int:  # noqa: N802
-        return self.fault
-
-    def cuDriverGetVersion(self, place) -> int:  # noqa: N802
-        place._obj.value = self.version
-        return 0
-
-    def cuDeviceGetCount(self, place) -> int:  # noqa: N802
-        place._obj.value = self.devices
-        return 0
-
-
-@pytest.mark.parametrize(
-    ("built_for", "driver", "counted"),
-    [
-        ("13.0", _Counting(2, 13000), 2),
-        ("12.8", _Counting(0, 13000), 0),
-        ("13.0", _Counting(2, 12040), None),  # torch needs a newer driver: it may say so itself
-        ("13.0", _Counting(2, 13000, fault=100), None),
-        (None, _Counting(2, 13000), None),
-    ],
-)
-def test_devices_are_counted_without_torch(
-    monkeypatch: pytest.MonkeyPatch, built_for: str | None, driver: _Counting, counted: int | None
-) -> None:
-    monkeypatch.setattr(device_module, "_torch_cuda", lambda: built_for)
-    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: driver)
-    assert device_module._driver_device_count() == counted
-
-
-def test_what_torch_was_built_for_is_read_without_importing_it() -> None:
-    program = (
-        "import sys; import meshwright.device as d; found = d._torch_cuda(); assert 'torch' not in sys.modules;"
-        "import torch; assert found == torch.version.cuda"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
-
-
 @pytest.mark.parametrize("wanted", ["gpu", "", "cpu:1", "cuda:x", "cuda:-1", "auto:0"])
 def test_unknown_device_is_an_option_error(wanted: str) -> None:
     with pytest.raises(OptionError, match="is not known"):
