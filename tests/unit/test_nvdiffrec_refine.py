@@ -108,9 +108,22 @@ def test_little_doubt_holds_the_surface() -> None:
 def test_a_level_begins_with_the_colours_that_the_one_before_has_learned() -> None:
     """Of a grey texture nothing is left to learn but what smaller pixels show."""
     levels = (replace(CONFIG.levels[0], steps=40), replace(CONFIG.levels[1], steps=5))
-    found = refined(egg((1.0, 1.0, 1.0)), CAMERAS, doubt=0.0005, free=False, config=replace(CONFIG, levels=levels))
+    found = refined(egg((1.0, 1.0, 1.0)), CAMERAS, doubt=0.002, free=False, config=replace(CONFIG, levels=levels))
     first, second = found.report["levels"]  # type: ignore[misc]
     assert second["loss_first"] < first["loss_best"] < 0.5 * first["loss_first"]
+
+
+@pytest.mark.parametrize(
+    ("doubt", "free", "agreed", "stays"),
+    [(0.0005, False, 1.0, True), (0.0005, False, 0.0, False), (0.0005, True, 1.0, False), (0.002, False, 1.0, False)],
+)
+def test_what_is_sure_stays_where_views_agree(doubt: float, free: bool, agreed: float, stays: bool) -> None:
+    wrong = egg((1.002, 1.0, 1.0))
+    levels = tuple(replace(level, steps=5) for level in CONFIG.levels)
+    found = refined(wrong, CAMERAS, doubt=doubt, free=free, config=replace(CONFIG, levels=levels, agreed=agreed))
+    assert np.array_equal(found.moved(wrong).vertices, wrong.vertices) == stays
+    assert ("stays" in found.report) == stays
+    assert len(found.report["levels"]) == (1 if stays else 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contradict", [False, True])

@@ -39,7 +39,7 @@ class Yielding:
 
     levels: tuple[Level, ...]
     """In place of all but the first."""
-    bearable: float = 0.001
+    bearable: float = 0.003
     """Mean squared difference of colours, in sRGB, where views and mesh cover whole pixels: above it views contradict
     each other."""
     doubt: float = 0.005
@@ -66,6 +66,11 @@ class RefineConfig:
     """Of moving surface by as much as it may be wrong."""
     camera_weight: float = 0.02
     """Of moving cameras."""
+    sure: float = 0.001
+    """A surface of less doubt, seen by known cameras, stays as it is where the first level shows that views agree: what
+    is left of their differences would be fitted by a surface that is worse between them."""
+    agreed: float = 0.001
+    """Mean squared difference of colours, in sRGB, up to which they do."""
     yielding: Yielding | None = None
     """What changes where the views contradict each other; None: nothing."""
     views_at_once: int = 8

@@ -142,7 +142,7 @@ def refine(
     displaced = torch.zeros_like(scene.rest)
     learned: torch.Tensor | None = None
     levels: list[dict[str, object]] = []
-    plan = _Plan(config, doubt)
+    plan = _Plan(config, doubt, free_cameras)
     mesh = textured.mesh
     diary = Diary(memory, (mesh.vertices, mesh.faces, textured.uv, textured.uv_faces), pause_s)
     before = diary.begin()
@@ -174,12 +174,16 @@ def refine(
         displaced, learned = fitted.displaced(), fitted.learned()
         fields.append((lattice, fitted.controls.detach().double().cpu().numpy()))
         index += 1
+    stays = plan.settled(levels)
+    if stays:
+        fields, displaced = [], torch.zeros_like(displaced)
     moved = displaced.norm(dim=1) / scene.size
     report: dict[str, object] = {
         "levels": levels,
         "moved_mean": round(float(moved.mean()), 6),
         "moved_most": round(float(moved.max()), 6),
         "cameras_moved": free_cameras,
+        **({"stays": "views agree, and depth is sure"} if stays else {}),
     }
     return Refinement(
         fields=tuple(fields),
@@ -234,8 +238,13 @@ class _Part:
 class _Plan:
     """Which level comes next: the first one tells whether the views contradict each other."""
 
-    def __init__(self, config: RefineConfig, doubt: float) -> None:
+    def __init__(self, config: RefineConfig, doubt: float, free_cameras: bool) -> None:
         self.config, self.doubt = config, doubt
+        self.sure = doubt < config.sure and not free_cameras
+
+    def settled(self, reports: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the first level has shown that the surface is best left where it was."""
+        return self.sure and bool(reports) and reports[0]["disagreement"] <= self.config.agreed
 
     def part(self, index: int, reports: Sequence[Mapping[str, Any]]) -> _Part | None:
         """Level number `index`, given what the ones before it reported; None after the last."""
@@ -245,6 +254,8 @@ class _Plan:
         first = level.steps / (level.steps + longest)
         if index == 0:
             return _Part(level, config, doubt, 0.0, 100 * first)
+        if self.settled(reports):
+            return None
         if yielding is not None and reports[0]["disagreement"] > yielding.bearable:
             rest, doubt = yielding.levels, max(doubt, yielding.doubt)
             config = replace(config, bending_weight=yielding.bending_weight, camera_weight=yielding.camera_weight)
