@@ -13,6 +13,7 @@ _YIELDING = Yielding(
         Level(pixels=512, cell=0.035, steps=70, move=0.001, turn=0.0004),
         Level(pixels=512, cell=0.02, steps=80, move=0.0007, turn=0.0003),
         Level(pixels=512, cell=0.012, steps=80, move=0.0006, turn=0.0003),
+        Level(pixels=512, cell=0.008, steps=60, move=0.0004, turn=0.0002),
     )
 )
 """What views contradict each other in lies finer than what they agree in, and farther from where depth has the
