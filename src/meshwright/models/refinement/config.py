@@ -69,7 +69,7 @@ class RefineConfig:
     sure: float = 0.001
     """A surface of less doubt, seen by known cameras, stays as it is where the first level shows that views agree: what
     is left of their differences would be fitted by a surface that is worse between them."""
-    agreed: float = 0.001
+    agreed: float = 0.0007
     """Mean squared difference of colours, in sRGB, up to which they do."""
     yielding: Yielding | None = None
     """What changes where the views contradict each other; None: nothing."""
