@@ -8,8 +8,8 @@ import numpy as np
 
 from meshwright._warp import load_kernels, wp
 from meshwright.device import check_stop, cpu_threads, map_threads, turn
-from meshwright.geometry import kernels
-from meshwright.geometry.kernels import TILE, blur_kernel, demand_kernel, rise_kernel, widen_kernel
+from meshwright.geometry import rise_kernels
+from meshwright.geometry.rise_kernels import TILE, blur_kernel, demand_kernel, rise_kernel, widen_kernel
 from meshwright.types import Array
 
 __all__ = ["SIGMA", "raise_field"]
@@ -36,7 +36,7 @@ def raise_field(field: wp.array, hull: wp.array, places: Array, demands: Array, 
     """
     if len(places) == 0:
         return
-    load_kernels(kernels.__name__, device)
+    load_kernels(rise_kernels.__name__, device)
     weights = _blur_weights()
     tiles = _tiles_within(field.shape, places, 2 + len(weights) - 1)
     with turn(device):
