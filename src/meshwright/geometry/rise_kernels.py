@@ -1,5 +1,7 @@
 """Warp kernels that raise a field around single voxels, tile by tile. One source for CPU and CUDA."""
 
+# mypy: ignore-errors
+
 from __future__ import annotations
 
 from meshwright._warp import wp
