@@ -18,10 +18,11 @@ import torch
 
 from meshwright.models.adam import Adam
 from meshwright.models.base import Memory
-from meshwright.models.refinement.config import Level, RefineConfig
+from meshwright.models.refinement.config import RefineConfig
 from meshwright.models.refinement.descent import UniformAdam
 from meshwright.models.refinement.diary import Diary
 from meshwright.models.refinement.lattice import FOLD_FREE, Lattice, apply, lattice_around, on_device
+from meshwright.models.refinement.plan import Part, Plan
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk, targets_of
 from meshwright.models.stepping_down import Load, is_out_of_memory, lighter, said_of
@@ -142,7 +143,7 @@ def refine(
     displaced = torch.zeros_like(scene.rest)
     learned: torch.Tensor | None = None
     levels: list[dict[str, object]] = []
-    plan = _Plan(config, doubt, free_cameras)
+    plan = Plan(config, doubt, free_cameras)
     mesh = textured.mesh
     diary = Diary(memory, (mesh.vertices, mesh.faces, textured.uv, textured.uv_faces), pause_s)
     before = diary.begin()
@@ -160,7 +161,7 @@ def refine(
             index += 1
             continue
 
-        def say(step: int, part: _Part = part) -> None:
+        def say(step: int, part: Part = part) -> None:
             monitor.check()
             monitor.report(part.percent(step), "Refining shape and cameras")
 
@@ -221,54 +222,6 @@ def _resized(picture: torch.Tensor, side: int) -> torch.Tensor:
     return found.permute(0, 2, 3, 1)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One level, what holds it back, and between which percents of the whole it lies."""
-
-    level: Level
-    config: RefineConfig
-    doubt: float
-    begin: float
-    end: float
-
-    def percent(self, step: int) -> float:
-        return self.begin + (self.end - self.begin) * step / self.level.steps
-
-
-class _Plan:
-    """Which level comes next: the first one tells whether the views contradict each other."""
-
-    def __init__(self, config: RefineConfig, doubt: float, free_cameras: bool) -> None:
-        self.config, self.doubt = config, doubt
-        self.sure = doubt < config.sure and not free_cameras
-
-    def settled(self, reports: Sequence[Mapping[str, Any]]) -> bool:
-        """Whether the first level has shown that the surface is best left where it was."""
-        return self.sure and bool(reports) and reports[0]["disagreement"] <= self.config.agreed
-
-    def part(self, index: int, reports: Sequence[Mapping[str, Any]]) -> _Part | None:
-        """Level number `index`, given what the ones before it reported; None after the last."""
-        config, doubt, yielding = self.config, self.doubt, self.config.yielding
-        level, rest = config.levels[0], config.levels[1:]
-        longest = _steps(rest) if yielding is None else max(_steps(rest), _steps(yielding.levels))
-        first = level.steps / (level.steps + longest)
-        if index == 0:
-            return _Part(level, config, doubt, 0.0, 100 * first)
-        if self.settled(reports):
-            return None
-        if yielding is not None and reports[0]["disagreement"] > yielding.bearable:
-            rest, doubt = yielding.levels, max(doubt, yielding.doubt)
-            config = replace(config, bending_weight=yielding.bending_weight, camera_weight=yielding.camera_weight)
-        if index > len(rest):
-            return None
-        ends = [first + (1 - first) * _steps(rest[:count]) / _steps(rest) for count in (index - 1, index)]
-        return _Part(rest[index - 1], config, doubt, 100 * ends[0], 100 * ends[1])
-
-
-def _steps(levels: Sequence[Level]) -> int:
-    return sum(level.steps for level in levels)
-
-
 class _Fit:
     """One level."""
 
@@ -276,7 +229,7 @@ class _Fit:
         self,
         scene: _Scene,
         lattice: Lattice,
-        part: _Part,
+        part: Part,
         textured: TexturedMesh,
         views: Sequence[View],
         displaced: torch.Tensor,
