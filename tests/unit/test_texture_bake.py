@@ -233,7 +233,7 @@ def test_views_finer_than_the_texture_are_averaged() -> None:
 
 
 def test_a_blend_is_the_mean_of_what_views_see() -> None:
-    """Every view of the grey ball is a little brighter or darker; the front alone is seen by no other."""
+    """Every view of the grey ball is a little brighter than the one before. What only one sees has its grey."""
     mesh = ball()
     atlas, texels = laid_out(mesh)
     greys = np.linspace(0.3, 0.5, len(CAMERAS))

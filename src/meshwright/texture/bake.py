@@ -119,10 +119,7 @@ def blend_texture(
     base = (share[..., None] * scene.shown).sum(0)
     seen = total > 0
     base[~seen] = base[seen].mean(0) if seen.any() else 0.5
-    everywhere = np.broadcast_to(base, scene.shown.shape)
-    picture, seen = steps_for(device).blend(
-        scene.graph, scene.texels, scene.judged, share, everywhere, base, device=device
-    )
+    picture, seen = steps_for(device).blend(scene.graph, scene.texels, scene.judged, share, base, device=device)
     return TexturedMesh(mesh=mesh, uv=atlas.uv, uv_faces=atlas.uv_faces, base_color_srgb=picture, seen=seen)
 
 

@@ -67,16 +67,10 @@ def paint(
 
 
 def blend(
-    graph: SurfaceGraph,
-    texels: Texels,
-    views: Sequence[JudgedView],
-    share: Array,
-    coarse: Array,
-    base: Array,
-    *,
-    device: str,
+    graph: SurfaceGraph, texels: Texels, views: Sequence[JudgedView], share: Array, base: Array, *, device: str
 ) -> tuple[Array, Array]:
-    """The first half of `paint`: the views over the base, not fitted to anything."""
+    """What `paint` gives without the fit where all that is coarse agrees with the base."""
+    coarse = np.broadcast_to(base, (len(views), *base.shape))
     colour, strength = _blended(graph, texels, views, share, coarse, base, device=device)
     picture = fill_picture(texels, np.rint(colour * 255).astype(np.uint8))
     return picture, seen_picture(texels, strength > 0.0)

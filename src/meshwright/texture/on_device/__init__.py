@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from meshwright.geometry.atlas import Atlas
 from meshwright.texture.config import TextureConfig
 from meshwright.texture.on_device.paint import blend_views, fill_picture, linear_to_srgb, seen_picture
@@ -57,15 +59,9 @@ def paint(
 
 
 def blend(
-    graph: SurfaceGraph,
-    texels: DeviceTexels,
-    views: Sequence[JudgedView],
-    share: Array,
-    coarse: Array,
-    base: Array,
-    *,
-    device: str,
+    graph: SurfaceGraph, texels: DeviceTexels, views: Sequence[JudgedView], share: Array, base: Array, *, device: str
 ) -> tuple[Array, Array]:
     """As `meshwright.texture.on_host.blend`."""
+    coarse = np.broadcast_to(base, (len(views), *base.shape))
     colour, strength = blend_views(texels, graph, share, views, coarse, base, device=device)
     return fill_picture(texels, linear_to_srgb(colour)), seen_picture(texels, strength > 0.0)
