@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from safetensors.numpy import save_file
 
-from meshwright.errors import InputError, WeightsNotInstalledError
+from meshwright.errors import InputError, OptionError, WeightsNotInstalledError
 from meshwright.models import Evidence, get_model
 from meshwright.models.base import Proposal
 from meshwright.models.reconviagen.crops import SLOTS, Frame, look_straight, shown, slots_of
@@ -83,6 +83,46 @@ def test_a_checkpoint_of_other_networks_is_refused(tmp_path: Path) -> None:
     save_file({"x": np.zeros(3, np.float32)}, path, metadata=metadata)
     with pytest.raises(WeightsNotInstalledError, match="weights do not fit"):
         load_checkpoint(path, "cpu")
+
+
+def test_a_checkpoint_that_says_nothing_of_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mini.safetensors"
+    save_file({"x": np.zeros(3, np.float32)}, path)
+    with pytest.raises(WeightsNotInstalledError, match="no configuration"):
+        load_checkpoint(path, "cpu")
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_networks_are_loaded_only_where_depth_does_not_decide(monkeypatch: pytest.MonkeyPatch, decided: bool) -> None:
+    """And a device on which nothing was done is left alone afterwards."""
+    calls: list[str] = []
+
+    def load(path: Path, device: str) -> Checkpoint:
+        calls.append("load")
+        raise OptionError("that will do")
+
+    monkeypatch.setattr("meshwright.models.reconviagen.model.load_checkpoint", load)
+    monkeypatch.setattr("meshwright.models.base.cleanup_gpu_memory", lambda: calls.append("clean"))
+    views, cameras = scene()
+    mesh = Mesh(vertices=np.eye(3, dtype=np.float32), faces=np.array([[0, 1, 2]], np.int32))
+    evidence = Evidence(
+        views=ViewSet(views=views),
+        cameras=cameras,
+        shape=mesh,
+        device="cpu",
+        doubt=0.0005 if decided else 0.01,
+        delivered=False,
+    )
+    model = get_model("reconviagen", device="cpu")
+    model.load_weights()
+    assert calls == []
+    if decided:
+        assert model.propose(evidence, SilentMonitor()).mesh is mesh
+    else:
+        with pytest.raises(OptionError, match="that will do"):
+            model.propose(evidence, SilentMonitor())
+    model.cleanup()
+    assert calls == ([] if decided else ["load", "clean"])
 
 
 def test_crops_look_straight_at_the_object() -> None:
