@@ -18,7 +18,7 @@ from PIL import Image
 import meshwright
 from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
 from meshwright.config import ReconstructConfig
-from meshwright.device import check_vram_available, describe_device, pick_device
+from meshwright.device import check_vram_available, describe_device, import_early, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
 from meshwright.geometry import (
@@ -252,6 +252,7 @@ def _run(
     device = pick_device(config.device)
     if device != "cpu":
         check_vram_available(model.required_vram_gb, device)
+        import_early(("torch", "meshwright.rendering.ops"))
     _check_apart(source, output)
     with Workspace(
         output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
@@ -298,6 +299,8 @@ def _recipe(
         effort=config.quality.value,
         doubt=shape.doubt,
         free_cameras=solution.frame == "free",
+        faces=config.faces,
+        texture_size=config.texture_pixels,
     )
     first = None
     if model.starts_from:
@@ -318,6 +321,8 @@ def _recipe(
         model.model_name,
         evidence.effort,
         config.generation,
+        evidence.faces,
+        evidence.texture_size,
     )
     if proposal.cameras is not None:
         solution = replace(solution, cameras=proposal.cameras)
@@ -332,10 +337,9 @@ def _recipe(
     if proposal.mesh is not evidence.shape:
         run.show("model", lambda: picture_of(proposal.mesh, device=device))
 
-    mesh = run.keep("simplify", Mesh, lambda _: simplify(proposal.mesh, config.faces), config.faces)
-
+    mesh = run.keep("simplify", Mesh, lambda _: proposal.light or simplify(proposal.mesh, config.faces), config.faces)
     atlas_config = AtlasConfig(texture_size=config.texture_pixels)
-    atlas = run.keep("unwrap", Atlas, lambda m: unwrap(mesh, atlas_config, m), atlas_config)
+    atlas = run.keep("unwrap", Atlas, lambda m: proposal.atlas or unwrap(mesh, atlas_config, m), atlas_config)
 
     texture_config = TextureConfig(size=config.texture_pixels)
     textured = run.keep(

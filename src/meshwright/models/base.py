@@ -12,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict
 
 from meshwright.device import cleanup_gpu_memory
 from meshwright.errors import Cancelled, MeshwrightError, OptionError
 from meshwright.types import Array, Camera, Mesh, Monitor, SilentMonitor, TexturedMesh, ViewSet
+
+if TYPE_CHECKING:  # geometry brings SciPy and Warp, which who lists models does not need
+    from meshwright.geometry.atlas.unwrap import Atlas
 
 __all__ = [
     "Appearance",
@@ -56,6 +59,8 @@ class Evidence:
         free_cameras: Whether cameras were fitted, and so may be fitted better; given ones stay.
         memory: For models that take long; None where nothing is kept.
         delivered: Whether what is proposed is what the user gets; else another model begins with it.
+        faces: Most faces of the mesh that is delivered.
+        texture_size: Side of its texture in texels.
     """
 
     views: ViewSet
@@ -67,6 +72,8 @@ class Evidence:
     free_cameras: bool = True
     memory: Memory | None = None
     delivered: bool = True
+    faces: int = 50_000
+    texture_size: int = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,8 @@ class Proposal:
 
     Attributes:
         mesh: Any number of faces; it is simplified, unwrapped and textured afterwards.
+        light: The same surface as it is delivered, where the model needed it so: it is not simplified again then.
+        atlas: Texture coordinates of `light`, where it needed those too.
         cameras: Where the model found better ones, one per view.
         report: What `quality.json` should say of the model's own work, JSON-able.
         warnings: Plain sentences for the user.
@@ -84,6 +93,8 @@ class Proposal:
     """
 
     mesh: Mesh
+    light: Mesh | None = None
+    atlas: Atlas | None = None
     cameras: tuple[Camera, ...] | None = None
     doubt: float | None = None
     colours: Array | None = None
