@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import importlib
 import os
 import platform
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import TypeVar
 
-from meshwright.driver import count_devices, has_driver, memory, open_context
 from meshwright.errors import DeviceError, OptionError, VramError
 
 __all__ = [
@@ -25,7 +24,6 @@ __all__ = [
     "cleanup_gpu_memory",
     "cpu_threads",
     "describe_device",
-    "import_early",
     "map_threads",
     "open_early",
     "pick_device",
@@ -79,36 +77,33 @@ def open_early(wanted: str = "auto") -> threading.Thread | None:
         The thread that does it; None where there is nothing to open.
     """
     name, _, number = wanted.partition(":")
-    if name not in ("auto", "cuda") or (number and not number.isdecimal()) or not has_driver():
+    if name not in ("auto", "cuda") or (number and not number.isdecimal()) or not _has_driver():
         return None
 
-    thread = threading.Thread(target=open_context, args=(int(number or 0),), daemon=True)
-    thread.start()
-    return thread
-
-
-def import_early(names: Iterable[str]) -> threading.Thread:
-    """Imports modules while the program does something else; what goes wrong shows where they are needed."""
-
     def work() -> None:
-        with suppress(Exception):
-            for name in names:
-                importlib.import_module(name)
+        try:
+            driver = ctypes.CDLL("libcuda.so.1")
+        except OSError:
+            return
+        device, context = ctypes.c_int(), ctypes.c_void_p()
+        # Each answers 0 when it went well.
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), int(number or 0)) == 0:
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
 
-    # No daemon: a process that ends in the middle of loading a library may crash.
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
+
+
+def _has_driver() -> bool:
+    """Whether this machine may have a CUDA driver; its own device file tells on Linux."""
+    return sys.platform != "linux" or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
 
 
 def _cuda_device_count() -> int:
     """CUDA devices that torch can use; 0 for a build without CUDA or a machine without a driver."""
-    if not has_driver():
+    if not _has_driver():  # this spares CPU-only machines the second that importing torch takes
         return 0
-    if "torch" not in sys.modules:
-        count = count_devices()
-        if count is not None:
-            return count
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -150,7 +145,9 @@ def check_vram_available(required_gb: float, device: str = "cuda:0") -> float:
     if device == "cpu":
         return float("inf")
     device = pick_device(device)
-    free_bytes, total_bytes = _memory(device)
+    import torch
+
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     free_gb, total_gb = free_bytes / GIB, total_bytes / GIB
     if free_gb < required_gb:
         raise VramError(
@@ -161,17 +158,6 @@ def check_vram_available(required_gb: float, device: str = "cuda:0") -> float:
             total_gb=round(total_gb, 2),
         )
     return free_gb
-
-
-def _memory(device: str) -> tuple[int, int]:
-    """Free and total, bytes."""
-    known = memory(int(device.partition(":")[2])) if "torch" not in sys.modules else None
-    if known is not None:
-        return known
-    import torch
-
-    free, total = torch.cuda.mem_get_info(device)
-    return int(free), int(total)
 
 
 def describe_device(device: str) -> dict[str, object]:

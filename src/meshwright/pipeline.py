@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 import meshwright
+from meshwright.ahead import ReadAhead
 from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
 from meshwright.config import ReconstructConfig
-from meshwright.device import check_vram_available, describe_device, import_early, pick_device
+from meshwright.device import check_vram_available, describe_device, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
 from meshwright.geometry import (
@@ -200,7 +201,14 @@ def stages(
     )
 
 
-def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | None = None, **options: object) -> Result:
+def reconstruct(
+    source: str | Path,
+    output: str | Path,
+    *,
+    monitor: Monitor | None = None,
+    ahead: ReadAhead | None = None,
+    **options: object,
+) -> Result:
     """Turns the views in `source` into a textured mesh in `output`.
 
     Args:
@@ -208,6 +216,7 @@ def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | No
             image set in NeRF-synthetic form.
         output: The folder to make.
         monitor: Hears progress and can ask to stop.
+        ahead: Reads the same views with the same options already.
         options: Fields of `ReconstructConfig`, such as `quality="draft"` or `size=0.3`.
     Returns:
         Paths, quality and warnings. A result that does not look like its views is returned too: see `status`.
@@ -218,7 +227,7 @@ def reconstruct(source: str | Path, output: str | Path, *, monitor: Monitor | No
     model = get_model(config.model, device=config.device, recipe=run_model, generation=config.generation)
     try:
         model.load_weights()
-        return _run(Path(source), Path(output), config, model, monitor or SilentMonitor())
+        return _run(Path(source), Path(output), config, model, monitor or SilentMonitor(), ahead)
     finally:
         model.cleanup()
 
@@ -246,20 +255,24 @@ def _config(options: Mapping[str, object]) -> ReconstructConfig:
 
 
 def _run(
-    source: Path, output: Path, config: ReconstructConfig, model: BaseReconstructionModel, monitor: Monitor
+    source: Path,
+    output: Path,
+    config: ReconstructConfig,
+    model: BaseReconstructionModel,
+    monitor: Monitor,
+    ahead: ReadAhead | None = None,
 ) -> Result:
     begun = time.perf_counter()
     device = pick_device(config.device)
     if device != "cpu":
         check_vram_available(model.required_vram_gb, device)
-        import_early(("torch", "meshwright.rendering.ops"))
     _check_apart(source, output)
     with Workspace(
         output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
     ) as workspace:
         plan = Plan(stages(model, config.lighting))
         with Run(plan, monitor, workspace, live_pictures=config.live_pictures) as run:
-            quality = _recipe(source, config, model, device, run)
+            quality = _recipe(source, config, model, device, run, ahead)
             run.settle()
         workspace.commit()
     seconds = time.perf_counter() - begun
@@ -268,12 +281,22 @@ def _run(
 
 
 def _recipe(
-    source: Path, config: ReconstructConfig, model: BaseReconstructionModel, device: str, run: Run
+    source: Path,
+    config: ReconstructConfig,
+    model: BaseReconstructionModel,
+    device: str,
+    run: Run,
+    ahead: ReadAhead | None,
 ) -> QualityReport:
     """Every stage, from the pictures to the report."""
     folder = run.workspace.result
 
-    views = run.do("read", lambda _: read_inputs(source, config.inputs, depth_dir=config.depth_dir))
+    def read(monitor: Monitor) -> ViewSet:
+        del monitor
+        known = ahead.result() if ahead is not None else None
+        return read_inputs(source, config.inputs, depth_dir=config.depth_dir) if known is None else known
+
+    views = run.do("read", read)
     run.beside(lambda: write_masks(views, folder / "masks"))  # for the user to see what was taken for the object
     run.show("views", lambda: _sheet(run, folder / "masks" / "contact_sheet.png"))
     run.begin_checkpoints(views, _RECORDS, meshwright.__version__)

@@ -6,13 +6,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from meshwright import device as device_module
-from meshwright import driver
 from meshwright.device import (
     check_stop,
     check_vram_available,
@@ -20,7 +17,6 @@ from meshwright.device import (
     cleanup_gpu_memory,
     cpu_threads,
     describe_device,
-    import_early,
     map_threads,
     open_early,
     pick_device,
@@ -84,97 +80,28 @@ class _Driver:
 
 
 def test_a_gpu_is_opened_while_the_program_imports(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = _Driver()
-    monkeypatch.setattr(device_module, "has_driver", lambda: True)
-    monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: library)
+    driver = _Driver()
+    monkeypatch.setattr(device_module, "_has_driver", lambda: True)
+    monkeypatch.setattr(device_module.ctypes, "CDLL", lambda name: driver)
     opening = open_early("cuda:1")
     assert opening is not None
     opening.join()
-    assert library.called == ["cuInit", "cuDeviceGet 1", "cuDevicePrimaryCtxRetain"]
+    assert driver.called == ["cuInit", "cuDeviceGet 1", "cuDevicePrimaryCtxRetain"]
 
 
 def test_opening_early_leaves_every_fault_to_whoever_picks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_early("cpu") is None
-    monkeypatch.setattr(device_module, "has_driver", lambda: False)
+    monkeypatch.setattr(device_module, "_has_driver", lambda: False)
     assert open_early("cuda") is None
-    monkeypatch.setattr(device_module, "has_driver", lambda: True)
+    monkeypatch.setattr(device_module, "_has_driver", lambda: True)
     assert open_early("gpu") is None
-    broken = _Driver(cuInit=100)
-    for library in (lambda name: broken, lambda name: (_ for _ in ()).throw(OSError(name))):
-        monkeypatch.setattr(driver.ctypes, "CDLL", library)
+    driver = _Driver(cuInit=100)
+    for library in (lambda name: driver, lambda name: (_ for _ in ()).throw(OSError(name))):
+        monkeypatch.setattr(device_module.ctypes, "CDLL", library)
         opening = open_early()
         assert opening is not None
         opening.join()
-    assert broken.called == ["cuInit"]
-
-
-def _answering(monkeypatch: pytest.MonkeyPatch, built_for: str | None, version: int, count: int) -> _Driver:
-    """Plays a torch that was built for this CUDA, and a driver of that version."""
-    library = _Driver()
-
-    def put(value: int) -> Callable[[Any], int]:
-        def call(reference: Any) -> int:
-            reference._obj.value = value
-            return 0
-
-        return call
-
-    library.__dict__ |= {"cuDriverGetVersion": put(version), "cuDeviceGetCount": put(count)}
-    monkeypatch.setattr(driver, "_torch_cuda", lambda: built_for)
-    monkeypatch.setattr(driver.ctypes, "CDLL", lambda name: library)
-    return library
-
-
-@pytest.mark.parametrize(
-    ("built_for", "version", "found"),
-    [
-        ("13.0", 13010, 2),
-        ("12.8", 13010, 2),
-        ("13.1", 12080, None),  # torch would not run: let it say why
-        ("", 13010, 0),
-        (None, 13010, None),
-    ],
-)
-def test_devices_are_counted_without_torch(
-    monkeypatch: pytest.MonkeyPatch, built_for: str | None, version: int, found: int | None
-) -> None:
-    _answering(monkeypatch, built_for, version, 2)
-    assert driver.count_devices() == found
-
-
-def test_what_torch_was_built_for_is_read_without_importing_it() -> None:
-    import torch
-
-    assert driver._torch_cuda() == (torch.version.cuda or "")
-    code = "import sys; from meshwright import driver; driver.count_devices(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_memory_is_asked_in_the_shared_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = _answering(monkeypatch, "13.0", 13010, 1)
-
-    def answer(free: Any, total: Any) -> int:
-        free._obj.value, total._obj.value = 6, 8
-        return 0
-
-    library.__dict__["cuMemGetInfo_v2"] = answer
-    assert driver.memory(0) == (6, 8)
-    assert library.called[-2:] == ["cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2"]
-    library.answers["cuCtxPushCurrent_v2"] = 201
-    assert driver.memory(0) is None
-
-
-def test_modules_are_imported_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    imported: list[str] = []
-
-    def load(name: str) -> None:
-        imported.append(name)
-        if name == "missing":
-            raise ImportError(name)
-
-    monkeypatch.setattr(device_module.importlib, "import_module", load)
-    import_early(("json", "missing", "never reached")).join()
-    assert imported == ["json", "missing"]
+    assert driver.called == ["cuInit"]
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "", "cpu:1", "cuda:x", "cuda:-1", "auto:0"])

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from meshwright.ahead import ReadAhead
 from meshwright.cli.console import emit, err, guarded, out, show_progress
 from meshwright.device import open_early
 from meshwright.models.generation import Generation
@@ -115,12 +116,6 @@ def reconstruct(
 
     OUT gets the mesh as GLB, OBJ and PLY, previews, masks, fitted cameras, quality.json and report.html.
     """
-    open_early(device)
-    from meshwright import pipeline
-    from meshwright.config import ReconstructConfig
-    from meshwright.models import AVAILABLE_MODELS
-    from meshwright.progress import Plan
-
     options: dict[str, object] = {
         "model": model,
         "quality": quality,
@@ -149,10 +144,26 @@ def reconstruct(
         },
         "overwrite": overwrite,
     }
-    ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
-    plan = Plan(pipeline.stages(AVAILABLE_MODELS[model], lighting))
+    # Both go on while torch is imported, which whoever has a GPU needs.
+    early = open_early(device)
+    ahead = ReadAhead(source, options) if early is not None else None
+    try:
+        _run(source, output, options, ahead, as_json=as_json)
+    finally:
+        if ahead is not None:
+            ahead.close()
+
+
+def _run(source: Path, output: Path, options: dict[str, object], ahead: ReadAhead | None, *, as_json: bool) -> None:
+    from meshwright import pipeline
+    from meshwright.config import ReconstructConfig
+    from meshwright.models import AVAILABLE_MODELS
+    from meshwright.progress import Plan
+
+    config = ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
+    plan = Plan(pipeline.stages(AVAILABLE_MODELS[config.model], config.lighting))
     with show_progress(plan, as_json=as_json) as monitor:
-        result = pipeline.reconstruct(source, output, monitor=monitor, **options)
+        result = pipeline.reconstruct(source, output, monitor=monitor, ahead=ahead, **options)
     if as_json:
         emit("result", **_document(result))
     else:
