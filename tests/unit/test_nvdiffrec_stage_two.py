@@ -17,7 +17,7 @@ from meshwright.export import export_result, load_textured
 from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import get_model
 from meshwright.models.nvdiffrec.stage_two.charts import continued, resized, vertex_picture
-from meshwright.models.nvdiffrec.stage_two.config import LIGHTING, LightingConfig
+from meshwright.models.nvdiffrec.stage_two.config import LIGHTING, LightingConfig, lighting_of
 from meshwright.models.nvdiffrec.stage_two.lit import fit_lighting
 from meshwright.models.nvdiffrec.stage_two.samples import collect
 from meshwright.quality import judge
@@ -240,6 +240,8 @@ def test_what_has_no_meaning_is_refused() -> None:
     with pytest.raises(OptionError, match="hull does not tell materials from light"):
         get_model("hull").relight(ball(), ViewSet(views=()), (), "draft", SilentMonitor())
     assert set(LIGHTING) == {"draft", "standard", "high"}
+    assert lighting_of("draft", "cpu") == LIGHTING["draft"]
+    assert lighting_of("draft", "cuda:1") == replace(LIGHTING["draft"], batch=81_920)
 
 
 def test_the_model_fits_on_its_device() -> None:

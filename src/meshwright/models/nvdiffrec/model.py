@@ -14,7 +14,7 @@ from typing import ClassVar
 from meshwright.device import pick_device
 from meshwright.models.base import Appearance, BaseReconstructionModel, Evidence, Proposal
 from meshwright.models.nvdiffrec.config import EFFORTS
-from meshwright.models.nvdiffrec.stage_two.config import LIGHTING
+from meshwright.models.nvdiffrec.stage_two.config import lighting_of
 from meshwright.progress import Plan, Stage
 from meshwright.types import Camera, MaskSource, Monitor, TexturedMesh, ViewSet
 
@@ -70,4 +70,5 @@ class NvdiffrecModel(BaseReconstructionModel):
         """Stage two: materials in textures, and the light."""
         from meshwright.models.nvdiffrec.stage_two.lit import fit_lighting
 
-        return fit_lighting(textured, views.views, cameras, LIGHTING[effort], monitor, pick_device(self.device))
+        device = pick_device(self.device)
+        return fit_lighting(textured, views.views, cameras, lighting_of(effort, device), monitor, device)

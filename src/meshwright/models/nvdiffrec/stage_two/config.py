@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshwright.errors import OptionError
 
-__all__ = ["LIGHTING", "LightingConfig"]
+__all__ = ["LIGHTING", "LightingConfig", "lighting_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +71,12 @@ LIGHTING = {
     "high": LightingConfig(steps=1500, batch=65_536, pixels=2048, most_samples=12_000_000, light=64, texture=4096),
 }
 """By the name of the quality asked for."""
+
+_MORE = 2.5
+"""So many times the pixels are compared in a step on a GPU: kernels of a few microseconds leave it idle in between."""
+
+
+def lighting_of(effort: str, device: str) -> LightingConfig:
+    """How much is done: by the quality asked for and the kind of device."""
+    config = LIGHTING[effort]
+    return config if device == "cpu" else replace(config, batch=round(_MORE * config.batch))
