@@ -18,6 +18,7 @@ from meshwright.geometry import AtlasConfig, unwrap
 from meshwright.models import Evidence, get_model
 from meshwright.models.base import Memory
 from meshwright.models.refinement.config import Level, RefineConfig, Yielding
+from meshwright.models.refinement.proposal import refined as proposed
 from meshwright.models.refinement.refine import Refinement, _Fit, refine
 from meshwright.rendering import rasterize_mesh
 from meshwright.running import Steps
@@ -200,6 +201,40 @@ def test_the_model_moves_the_dense_shape_and_says_so() -> None:
     assert proposal.cameras is not None
     assert proposal.report["refinement"] == "shape, cameras and texture"
     assert outline_error(proposal.mesh, proposal.cameras) < outline_error(wrong, CAMERAS)
+
+
+@pytest.mark.parametrize(
+    ("faces", "texture", "delivered", "light", "laid"),
+    [
+        (1000, 512, True, 1000, True),
+        (1000, 1024, True, 1000, False),  # its charts lie too close for the texture that is fitted
+        (1000, 512, False, None, False),  # another model begins with the dense mesh
+        (3000, 512, True, None, False),  # too many faces to fit through
+    ],
+)
+def test_what_is_delivered_is_made_before_it_is_bent(
+    faces: int, texture: int, delivered: bool, light: int | None, laid: bool
+) -> None:
+    wrong = egg((1.05, 1.0, 1.0))
+    evidence = Evidence(
+        views=ViewSet(views=VIEWS), cameras=CAMERAS, shape=wrong, device="cpu", delivered=delivered, faces=faces,
+        texture_size=texture,
+    )  # fmt: skip
+    short = replace(CONFIG, levels=tuple(replace(level, steps=2) for level in CONFIG.levels), faces=800)
+    proposal = proposed(evidence, short, SilentMonitor())
+    assert len(proposal.mesh.faces) == len(wrong.faces) == 1280
+    assert (proposal.atlas is not None) == laid
+    if light is None:
+        assert proposal.light is None
+        return
+    assert proposal.light is not None
+    assert 0.9 * light <= len(proposal.light.faces) <= light
+    if proposal.atlas is not None:
+        assert proposal.atlas.uv_faces.shape == proposal.light.faces.shape
+    # Both were bent by the same field: the light mesh fills the box of the dense one.
+    for edge in (np.min, np.max):
+        np.testing.assert_allclose(edge(proposal.light.vertices, 0), edge(proposal.mesh.vertices, 0), atol=0.005)
+    assert np.abs(proposal.mesh.vertices - wrong.vertices).max() > 1e-4
 
 
 class Notebook:
