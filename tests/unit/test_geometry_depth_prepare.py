@@ -41,13 +41,13 @@ SOLIDS: dict[str, tuple[Solid, ...]] = {
 
 
 @functools.cache
-def depths(name: str) -> tuple[Array, ...]:
-    return tuple(entry_depth(SOLIDS[name], camera) for camera in six(WIDTH))
+def depths(name: str, width: int = WIDTH) -> tuple[Array, ...]:
+    return tuple(entry_depth(SOLIDS[name], camera) for camera in six(width))
 
 
 @functools.cache
-def scene(name: str) -> tuple[tuple[View, ...], WorkingViews, Volume]:
-    cameras = six(WIDTH)
+def scene(name: str, width: int = WIDTH) -> tuple[tuple[View, ...], WorkingViews, Volume]:
+    cameras = six(width)
     views = views_of(SOLIDS[name], cameras).views
     working = working_views(views, cameras, 1024)
     low, high = find_bounds(working, "cpu")
@@ -115,6 +115,27 @@ def test_relative_depth_is_brought_to_world_units(
     assert [row["kind"] for row in result.report] == [words] * 6
     assert result.warnings == ()
     assert max(errors(result, name)) < limit
+
+
+@pytest.mark.parametrize(
+    ("encode", "limit"), [(linear_far, 0.0006), (inverse_near, 0.0012)], ids=["linear far", "inverse near"]
+)
+def test_views_agree_on_the_surface_not_on_its_terraces(encode: Callable[[Array], Array], limit: float) -> None:
+    """A dented ball in eight bits lies where it is, on average over each view: steps of `linear_far` are 0.011.
+
+    Measured: up to 0.0005 and 0.0010. Where views agree while their surfaces are terraces still, each of them lies
+    nearer to its camera, by 0.0009 to 0.0017 and by 0.0016 to 0.0021.
+    """
+    views, working, hull = scene("dent", 256)
+    true = depths("dent", 256)
+    given = [with_depth(view, z, DepthKind.AUTO, encode=encode) for view, z in zip(views, true, strict=True)]
+    result = prepare_depth(given, working, hull, given_cameras=False, rig_frame=True, device="cpu")
+    assert result is not None
+    for found, z in zip(result.surface, true, strict=True):
+        known = (found[..., 0] > 0) & np.isfinite(z)
+        # Along the normal: where the surface is steep its depth is off by more.
+        off = ((found[..., 0] - np.where(known, z, 0.0)) * found[..., 3])[known]
+        assert abs(off.mean()) < limit
 
 
 @pytest.mark.parametrize("name", ["face", "dent"])

@@ -16,7 +16,7 @@ from meshwright.geometry.depth.register import Registration, lay_onto, register
 from meshwright.geometry.depth.smooth import dequantise
 from meshwright.geometry.volume import Volume, march
 from meshwright.geometry.working import WorkingViews, box_around
-from meshwright.types import Array, Camera, DepthKind, View
+from meshwright.types import Array, Camera, DepthKind, DepthMap, View
 
 __all__ = ["PreparedDepth", "prepare_depth"]
 
@@ -79,7 +79,7 @@ class PreparedDepth:
 def prepare_depth(
     views: Sequence[View], working: WorkingViews, hull: Volume, *, given_cameras: bool, rig_frame: bool, device: str
 ) -> PreparedDepth | None:
-    """Register, explain, reconcile and smooth the depth renders; None where no view has one.
+    """Register, explain, smooth and reconcile the depth renders; None where no view has one.
 
     Where none of them is usable the report is empty, and the warnings say why.
 
@@ -134,6 +134,12 @@ def prepare_depth(
             warnings=tuple(warnings),
             kinds=(None,) * len(views),
         )
+
+    def evened(index: int) -> _Laid:
+        return _evened(_laid(laid, index), _meaning(meanings, index), _given(views, index).step, size, device)
+
+    for index, entry in zip(kept, map_threads(evened, kept, device=device), strict=True):
+        laid[index] = entry
     unit, unit_error = None, 0.0
     free = [i for i in kept if not (given_cameras and _known_unit(views[i]))]
     if free and len(free) == len(kept):
@@ -159,13 +165,8 @@ def prepare_depth(
         entry = _laid(laid, index)
         render, registration = entry.depth, entry.registration
         meaning = _meaning(meanings, index)
-        depth = views[index].depth
-        assert depth is not None
         values = render.values
-        typical = meaning.z(np.median(values[render.valid]))
-        step = meaning.step_size(depth.step, float(typical))
-        if step > 2e-3 * size:
-            values = dequantise(values, render.valid, depth.step, device=device)
+        step = _step(render, meaning, _given(views, index).step)
         # All around it stays 0: memory that nobody writes to costs nothing.
         box = box_around(render.valid, 2)
         z = np.where(render.valid[box], meaning.z(values[box]), 0.0).astype(np.float32)
@@ -217,6 +218,28 @@ class _Laid:
     """Its outline is not the picture's: another object, or no object at all."""
 
 
+_TERRACES = 2e-3
+"""A code that is worth more than this (object sides) leaves terraces."""
+
+
+def _evened(laid: _Laid, meaning: DepthMeaning, step: float, size: float, device: str) -> _Laid:
+    """The same without terraces, if its codes, `step` apart, leave any.
+
+    Before views are brought into agreement, not after it: terraces have the wrong slopes, all of them face the camera,
+    and so the wrong points meet. Measured on the four objects of the benchmark, with codes of 0.01 (object sides): the
+    surface lies 0.0006 too far out where views agreed on terraces, 0.0002 where on what is between the codes.
+    """
+    render = laid.depth
+    if _step(render, meaning, step) <= _TERRACES * size:
+        return laid
+    return replace(laid, depth=replace(render, values=dequantise(render.values, render.valid, step, device=device)))
+
+
+def _step(render: LaidDepth, meaning: DepthMeaning, step: float) -> float:
+    """What a code of a render is worth where it typically lies, in world units."""
+    return meaning.step_size(step, float(meaning.z(np.median(render.values[render.valid]))))
+
+
 def _choose(
     views: Sequence[View],
     laid: Sequence[_Laid | None],
@@ -259,6 +282,12 @@ def _known_unit(view: View) -> bool:
     return view.depth is not None and view.depth.kind is DepthKind.METRIC and view.depth.unit is not None
 
 
+def _given(views: Sequence[View], index: int) -> DepthMap:
+    depth = views[index].depth
+    assert depth is not None
+    return depth
+
+
 def _laid(laid: Sequence[_Laid | None], index: int) -> _Laid:
     entry = laid[index]
     assert entry is not None
@@ -287,8 +316,7 @@ def _meanings(
     if metric:
         unit = metric_unit([_laid(laid, i).touching for i in metric])
         for index in metric:
-            depth = views[index].depth
-            assert depth is not None
+            depth = _given(views, index)
             a = depth.unit if given_cameras and depth.unit is not None else unit
             data = _laid(laid, index).touching
             meanings[index] = judged(DepthMeaning(kind=DepthKind.METRIC, a=a, b=0.0), data)
