@@ -117,25 +117,22 @@ def test_relative_depth_is_brought_to_world_units(
     assert max(errors(result, name)) < limit
 
 
-@pytest.mark.parametrize(
-    ("encode", "limit"), [(linear_far, 0.0006), (inverse_near, 0.0012)], ids=["linear far", "inverse near"]
-)
-def test_views_agree_on_the_surface_not_on_its_terraces(encode: Callable[[Array], Array], limit: float) -> None:
+def test_views_agree_on_the_surface_not_on_its_terraces() -> None:
     """A dented ball in eight bits lies where it is, on average over each view: steps of `linear_far` are 0.011.
 
-    Measured: up to 0.0005 and 0.0010. Where views agree while their surfaces are terraces still, each of them lies
-    nearer to its camera, by 0.0009 to 0.0017 and by 0.0016 to 0.0021.
+    Measured: up to 0.0005. Where views agree while their surfaces are terraces still, each of them lies nearer to its
+    camera, by 0.0009 to 0.0017.
     """
     views, working, hull = scene("dent", 256)
     true = depths("dent", 256)
-    given = [with_depth(view, z, DepthKind.AUTO, encode=encode) for view, z in zip(views, true, strict=True)]
+    given = [with_depth(view, z, DepthKind.AUTO, encode=linear_far) for view, z in zip(views, true, strict=True)]
     result = prepare_depth(given, working, hull, given_cameras=False, rig_frame=True, device="cpu")
     assert result is not None
     for found, z in zip(result.surface, true, strict=True):
         known = (found[..., 0] > 0) & np.isfinite(z)
         # Along the normal: where the surface is steep its depth is off by more.
         off = ((found[..., 0] - np.where(known, z, 0.0)) * found[..., 3])[known]
-        assert abs(off.mean()) < limit
+        assert abs(off.mean()) < 0.0006
 
 
 @pytest.mark.parametrize("name", ["face", "dent"])

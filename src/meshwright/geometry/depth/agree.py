@@ -136,7 +136,7 @@ def agree(
     """Refine the meanings of all depth renders together.
 
     Args:
-        laid: Renders on their pictures, without terraces: slopes tell which points meet.
+        laid: Renders on their pictures, without steep terraces: slopes tell which points meet.
         meanings: First fits, one per render. All METRIC ones share `a` (and `b` stays 0).
         touching: Row and column extremes, the anchor to the hull.
         size: The object's longest side in world units: thresholds scale with it.
