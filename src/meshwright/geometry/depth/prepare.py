@@ -167,7 +167,7 @@ def prepare_depth(
         meaning = _meaning(meanings, index)
         values, code = render.values, _given(views, index).step
         step = _step(render, meaning, code)
-        if _TERRACES * size < step <= _STEEP * size:
+        if not entry.even and step > _TERRACES * size:
             values = dequantise(values, render.valid, code, device=device)
         # All around it stays 0: memory that nobody writes to costs nothing.
         box = box_around(render.valid, 2)
@@ -218,6 +218,8 @@ class _Laid:
     """Intersection over union with the picture's mask."""
     foreign: bool
     """Its outline is not the picture's: another object, or no object at all."""
+    even: bool = False
+    """It has no terraces any more."""
 
 
 _TERRACES = 2e-3
@@ -237,7 +239,8 @@ def _evened(laid: _Laid, meaning: DepthMeaning, step: float, size: float, device
     render = laid.depth
     if _step(render, meaning, step) <= _STEEP * size:
         return laid
-    return replace(laid, depth=replace(render, values=dequantise(render.values, render.valid, step, device=device)))
+    values = dequantise(render.values, render.valid, step, device=device)
+    return replace(laid, depth=replace(render, values=values), even=True)
 
 
 def _step(render: LaidDepth, meaning: DepthMeaning, step: float) -> float:
