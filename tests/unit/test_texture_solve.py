@@ -97,6 +97,19 @@ def test_no_view_no_change(texels: Texels) -> None:
     np.testing.assert_array_equal(solved(texels, start, [empty], doubt=0.3, stiff=0.3), start)
 
 
+def test_cores_change_nothing(texels: Texels, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each adds up texels of its own, and all of what is said of one."""
+    random = np.random.default_rng(2)
+    views = [looks(random.integers(0, COUNT, 90), random.uniform(0, 1, (90, 3))) for _ in range(3)]
+    start = random.uniform(0.2, 0.8, (COUNT, 3)).astype(np.float32)
+    found = []
+    for cores in (1, 5, 64):
+        monkeypatch.setattr("meshwright.texture.solve.cpu_threads", lambda cores=cores: cores)
+        found.append(solved(texels, start, views, stiff=0.3, hold=0.01, doubt=0.3))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
 def test_neighbours_lie_side_by_side(texels: Texels) -> None:
     difference = neighbours(texels)
     assert difference.shape == (2 * SIDE * (SIDE - 1), COUNT)

@@ -17,6 +17,7 @@ Source: Holland and Welsch, "Robust regression using iteratively reweighted leas
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ import numpy as np
 from scipy import sparse
 
 from meshwright.colour import linear_to_srgb
-from meshwright.device import map_threads
+from meshwright.device import cpu_threads, map_threads
 from meshwright.geometry.atlas import Atlas
 from meshwright.rendering import rasterize_mesh
 from meshwright.texture.sight import JudgedView
@@ -39,6 +40,8 @@ ROUNDS = 2
 """How often weights are found anew; a third round changes next to nothing."""
 STEPS = 12
 """Conjugate gradients at most, a round."""
+MOST_BANDS = 16
+"""Parts that texels are divided into at most, one for each core."""
 ENOUGH = 1e-2
 """The residual may shrink to this share of its start in a round."""
 
@@ -132,30 +135,86 @@ def solve_texture(
         float32 [M, 3] in 0..1.
     """
     difference = neighbours(texels)
-    coupling = (difference.T @ difference).tocsr()
+    pull = sparse.csr_array(stiff * (difference.T @ difference) + hold * sparse.eye_array(len(start), dtype=np.float32))
+    render = sparse.csr_array(sparse.vstack([view.matrix for view in views], format="csr"))
+    bands = _bands(render, pull.astype(np.float32))
+    photograph = np.concatenate([view.colour for view in views])
     colour = start.copy()
     for _ in range(ROUNDS if np.isfinite(doubt) else 1):
-
-        def missing(view: Pixels, now: Array = colour) -> Array:
-            return np.asarray(view.colour - view.matrix @ now)
-
-        lack = map_threads(missing, views)
         monitor.check()
-        weights = [(1.0 / (1.0 + np.square(gap).mean(-1, keepdims=True) / doubt**2)).astype(np.float32) for gap in lack]
-        parts = list(zip(views, weights, lack, strict=True))
-        change = colour - start
-        right = _sum(map_threads(lambda part: part[0].matrix.T @ (part[1] * part[2]), parts))
-        right -= stiff * (coupling @ change) + hold * change
-        diagonal = _sum(map_threads(lambda part: part[0].matrix.power(2).T @ part[1][:, 0], parts))
-        diagonal += stiff * coupling.diagonal() + hold
-
-        def apply(x: Array, parts: Sequence[tuple[Pixels, Array, Array]] = parts) -> Array:
-            monitor.check()
-            seen = map_threads(lambda part: part[0].matrix.T @ (part[1] * (part[0].matrix @ x)), parts)
-            return _sum(seen) + stiff * (coupling @ x) + hold * x
-
-        colour = np.clip(colour + conjugate_gradients(apply, right, diagonal), 0.0, 1.0)
+        lack = photograph - _rendered(views, colour)
+        weight = (1.0 / (1.0 + np.square(lack).mean(-1, keepdims=True) / doubt**2)).astype(np.float32)
+        change = _step(views, bands, weight, lack, colour - start, monitor)
+        colour = np.clip(colour + change, 0.0, 1.0)
     return colour
+
+
+@dataclass(frozen=True)
+class _Band:
+    """Some texels in a row, B of them, and what one core adds up for them.
+
+    Attributes:
+        texels: Which.
+        seen: The part of all pixels of all views that each of them is, float32 sparse [B, P].
+        pull: Of neighbours and of the start, float32 sparse [B, M].
+    """
+
+    texels: slice
+    seen: sparse.csr_array
+    pull: sparse.csr_array
+
+
+def _bands(render: sparse.csr_array, pull: sparse.csr_array) -> list[_Band]:
+    """As much to do in each; a texel's sum is the same however many there are."""
+    seen = sparse.csr_array(render.T.tocsr())
+    work = seen.indptr.astype(np.int64) + pull.indptr
+    count = min(cpu_threads(), MOST_BANDS)
+    ends = np.searchsorted(work, np.linspace(0, work[-1], count + 1))
+    ends[0], ends[-1] = 0, len(work) - 1
+    return [_Band(slice(int(a), int(b)), seen[a:b], pull[a:b]) for a, b in itertools.pairwise(ends) if b > a]
+
+
+def _step(
+    views: Sequence[Pixels], bands: Sequence[_Band], weight: Array, lack: Array, change: Array, monitor: Monitor
+) -> Array:
+    """By what texels should change further, float32 [M, C].
+
+    Args:
+        views: What is seen of the texels.
+        bands: The texels.
+        weight: Of each pixel, float32 [P, 1].
+        lack: What it differs from the photograph by, float32 [P, C].
+        change: Of the texels so far, float32 [M, C].
+        monitor: Asked before every step whether to stop.
+    """
+    said, counted = weight * lack, weight[:, 0]
+    right = _filled(bands, change.shape, lambda band: band.seen @ said - band.pull @ change)
+    diagonal = _filled(
+        bands, change.shape[:1], lambda band: band.seen.power(2) @ counted + band.pull.diagonal(band.texels.start)
+    )
+
+    def apply(x: Array) -> Array:
+        monitor.check()
+        seen = weight * _rendered(views, x)
+        return _filled(bands, x.shape, lambda band: band.seen @ seen + band.pull @ x)
+
+    return conjugate_gradients(apply, right, diagonal)
+
+
+def _filled(bands: Sequence[_Band], shape: tuple[int, ...], of: Callable[[_Band], Array]) -> Array:
+    """What `of` says of each band, one after the other, float32."""
+    found = np.empty(shape, np.float32)
+
+    def put(band: _Band) -> None:
+        found[band.texels] = of(band)
+
+    map_threads(put, bands)
+    return found
+
+
+def _rendered(views: Sequence[Pixels], colour: Array) -> Array:
+    """Texel values [M, C] as all views see them, one view after the other, float32 [P, C]."""
+    return np.concatenate(map_threads(lambda view: np.asarray(view.matrix @ colour), views))
 
 
 def conjugate_gradients(apply: Callable[[Array], Array], right: Array, diagonal: Array) -> Array:
@@ -166,27 +225,19 @@ def conjugate_gradients(apply: Callable[[Array], Array], right: Array, diagonal:
         right: float32 [M, C].
         diagonal: Of the matrix, more than 0, float32 [M].
     """
-    result = np.zeros_like(right)
+    result, scratch = np.zeros_like(right), np.empty_like(right)
     residual, inverse = right.copy(), (1.0 / diagonal)[:, None].astype(np.float32)
-    scaled = inverse * residual
-    direction = scaled.copy()
-    height = first = float(np.vdot(residual, scaled))
+    direction = inverse * residual
+    height = first = float(np.vdot(residual, direction))
     for _ in range(STEPS):
         if height <= ENOUGH**2 * first or height == 0.0:
             break
         product = apply(direction)
         length = np.float32(height / float(np.vdot(direction, product)))
-        result += length * direction
-        residual -= length * product
-        scaled = inverse * residual
-        before, height = height, float(np.vdot(residual, scaled))
-        direction = scaled + np.float32(height / before) * direction
+        result += np.multiply(length, direction, out=scratch)
+        residual -= np.multiply(length, product, out=scratch)
+        np.multiply(inverse, residual, out=scratch)
+        before, height = height, float(np.vdot(residual, scratch))
+        direction *= np.float32(height / before)
+        direction += scratch
     return result
-
-
-def _sum(parts: Sequence[Array]) -> Array:
-    """In the order of the views, so that results repeat."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
