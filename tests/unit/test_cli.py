@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import meshwright
+from meshwright.ahead import ReadAhead
 from meshwright.cli import app as program
 from meshwright.cli import console
 from meshwright.cli.app import app
@@ -102,6 +103,25 @@ def test_faults_end_with_a_message_a_hint_and_a_code(
     assert event["event"] == "error"
     assert message.removesuffix(" [input.missing]") in str(event["message"])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_views_read_ahead_end_with_the_same_message_and_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a machine with a GPU, where another process has met the fault before."""
+    begun: list[ReadAhead] = []
+
+    def ahead(source: Path, options: dict[str, object]) -> ReadAhead:
+        begun.append(ReadAhead(source, options))
+        return begun[-1]
+
+    monkeypatch.setattr("meshwright.cli.reconstruct.open_early", lambda device: object())
+    monkeypatch.setattr("meshwright.cli.reconstruct.ReadAhead", ahead)
+    result = run("reconstruct", str(tmp_path), "-o", str(tmp_path.parent / "out"), "--device", "cpu")
+    assert result.exit_code == 2, result.output
+    assert "error: " in result.stderr
+    assert len(begun) == 1
+    assert begun[0]._process.returncode is not None
 
 
 def test_usage_errors_are_code_2() -> None:
