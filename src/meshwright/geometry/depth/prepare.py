@@ -79,8 +79,9 @@ class PreparedDepth:
 def prepare_depth(
     views: Sequence[View], working: WorkingViews, hull: Volume, *, given_cameras: bool, rig_frame: bool, device: str
 ) -> PreparedDepth | None:
-    """Register, explain, smooth and reconcile the depth renders; None where no view has one.
+    """Register, explain, reconcile and smooth the depth renders; None where no view has one.
 
+    Terraces that are steep are smoothed before views are reconciled, finer ones after it.
     Where none of them is usable the report is empty, and the warnings say why.
 
     Args:

@@ -54,7 +54,7 @@ class RefineConfig:
 
     levels: tuple[Level, ...] = (COARSE, MIDDLE, FINE)
     faces: int = 30_000
-    """Of the light mesh that the deformation is fitted through."""
+    """Of the light mesh that the deformation is fitted through; the result's own, where it has up to twice as many."""
     texture_size: int = 1024
     """Of the texture that is fitted along and thrown away."""
     texture_rate: float = 0.01
