@@ -47,6 +47,10 @@ _EXPECTED_MISFIT = 0.006
 _CONTRADICTION = 0.0015
 """Renders whose rows lie in front of the hull by more than this on average (object sides) contradict it: noise, codes
 and grazing rows of renders that fit give less."""
+_TERRACES = 2e-3
+"""A code that is worth more than this (object sides) leaves terraces."""
+_STEEP = 6e-3
+"""A code that is worth more than this leaves terraces whose slopes mislead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,12 +225,6 @@ class _Laid:
     """Its outline is not the picture's: another object, or no object at all."""
     even: bool = False
     """It has no terraces any more."""
-
-
-_TERRACES = 2e-3
-"""A code that is worth more than this (object sides) leaves terraces."""
-_STEEP = 6e-3
-"""A code that is worth more than this leaves terraces whose slopes mislead."""
 
 
 def _evened(laid: _Laid, meaning: DepthMeaning, step: float, size: float, device: str) -> _Laid:
