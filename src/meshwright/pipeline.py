@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 import meshwright
-from meshwright.ahead import ReadAhead
-from meshwright.cameras import CameraConfig, CameraSolution, move_cameras, solve_cameras
+from meshwright.ahead import Ahead
+from meshwright.cameras import CameraSolution, move_cameras
 from meshwright.config import ReconstructConfig
 from meshwright.device import check_vram_available, describe_device, pick_device
 from meshwright.errors import OptionError
 from meshwright.export import export_result
+from meshwright.first_stages import camera_config, carve, find_cameras, read, shape_config
 from meshwright.geometry import (
     RIG_UNIT,
     Atlas,
     AtlasConfig,
-    ShapeConfig,
     ShapeResult,
-    reconstruct_shape,
     remeasured,
     simplify,
     unwrap,
 )
-from meshwright.inputs import read_inputs, write_masks
+from meshwright.inputs import write_masks
 from meshwright.models import (
     AVAILABLE_MODELS,
     Appearance,
@@ -74,6 +74,8 @@ from meshwright.types import (
 from meshwright.workspace import Workspace
 
 __all__ = ["MATERIAL_NAMES", "OUTPUT_NAMES", "ReconstructConfig", "Result", "reconstruct", "run_model", "stages"]
+
+Value = TypeVar("Value")
 
 OUTPUT_NAMES = (
     "mesh.obj",
@@ -206,7 +208,7 @@ def reconstruct(
     output: str | Path,
     *,
     monitor: Monitor | None = None,
-    ahead: ReadAhead | None = None,
+    ahead: Ahead | None = None,
     **options: object,
 ) -> Result:
     """Turns the views in `source` into a textured mesh in `output`.
@@ -216,7 +218,7 @@ def reconstruct(
             image set in NeRF-synthetic form.
         output: The folder to make.
         monitor: Hears progress and can ask to stop.
-        ahead: Reads the same views with the same options already.
+        ahead: Is at the first stages already, with the same source and options.
         options: Fields of `ReconstructConfig`, such as `quality="draft"` or `size=0.3`.
     Returns:
         Paths, quality and warnings. A result that does not look like its views is returned too: see `status`.
@@ -260,12 +262,14 @@ def _run(
     config: ReconstructConfig,
     model: BaseReconstructionModel,
     monitor: Monitor,
-    ahead: ReadAhead | None = None,
+    ahead: Ahead | None = None,
 ) -> Result:
     begun = time.perf_counter()
     device = pick_device(config.device)
     if device != "cpu":
         check_vram_available(model.required_vram_gb, device)
+    if ahead is not None:
+        ahead.carve_on(device)
     _check_apart(source, output)
     with Workspace(
         output, own_names=(*OUTPUT_NAMES, *MATERIAL_NAMES), overwrite=config.overwrite, needed_bytes=config.disk_bytes
@@ -286,32 +290,38 @@ def _recipe(
     model: BaseReconstructionModel,
     device: str,
     run: Run,
-    ahead: ReadAhead | None,
+    ahead: Ahead | None,
 ) -> QualityReport:
     """Every stage, from the pictures to the report."""
     folder = run.workspace.result
 
-    def read(monitor: Monitor) -> ViewSet:
-        del monitor
-        known = ahead.result() if ahead is not None else None
-        return read_inputs(source, config.inputs, depth_dir=config.depth_dir) if known is None else known
+    def taken(stage: str, monitor: Monitor, work: Callable[[], Value]) -> Value:
+        """From the process that works ahead, or done here."""
+        found: Value | None = ahead.result(stage, monitor) if ahead is not None else None
+        return work() if found is None else found
 
-    views = run.do("read", read)
+    def see(monitor: Monitor) -> ViewSet:
+        if ahead is not None:
+            model.warm_up(device)
+        return taken("read", monitor, lambda: read(source, config))
+
+    views = run.do("read", see)
     run.beside(lambda: write_masks(views, folder / "masks"))  # for the user to see what was taken for the object
     run.show("views", lambda: _sheet(run, folder / "masks" / "contact_sheet.png"))
     run.begin_checkpoints(views, _RECORDS, meshwright.__version__)
 
-    camera_config = CameraConfig(rig=config.rig, refine=config.refine_cameras)
-    solution = run.keep("cameras", CameraSolution, lambda m: solve_cameras(views, camera_config, m), camera_config)
-
-    shape_config = ShapeConfig(grid=config.preset.grid, use_depth=config.use_depth, frame=solution.frame)
+    solution = run.keep(
+        "cameras",
+        CameraSolution,
+        lambda m: taken("cameras", m, lambda: find_cameras(views, config, m)),
+        camera_config(config),
+    )
     shape = run.keep(
         "shape",
         ShapeResult,
-        lambda m: reconstruct_shape(solution.views, solution.cameras, shape_config, m, device),
-        shape_config,
+        lambda m: taken("shape", m, lambda: carve(solution, config, device, m)),
+        shape_config(solution, config),
     )
-
     run.show("shape", lambda: picture_of(shape.mesh, device=device))
 
     evidence = Evidence(

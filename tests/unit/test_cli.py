@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import meshwright
-from meshwright.ahead import ReadAhead
+from meshwright.ahead import Ahead
 from meshwright.cli import app as program
 from meshwright.cli import console
 from meshwright.cli.app import app
@@ -109,14 +109,14 @@ def test_views_read_ahead_end_with_the_same_message_and_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a machine with a GPU, where another process has met the fault before."""
-    begun: list[ReadAhead] = []
+    begun: list[Ahead] = []
 
-    def ahead(source: Path, options: dict[str, object]) -> ReadAhead:
-        begun.append(ReadAhead(source, options))
+    def ahead(source: Path, options: dict[str, object]) -> Ahead:
+        begun.append(Ahead(source, options))
         return begun[-1]
 
     monkeypatch.setattr("meshwright.cli.reconstruct.open_early", lambda device: object())
-    monkeypatch.setattr("meshwright.cli.reconstruct.ReadAhead", ahead)
+    monkeypatch.setattr("meshwright.cli.reconstruct.Ahead", ahead)
     result = run("reconstruct", str(tmp_path), "-o", str(tmp_path.parent / "out"), "--device", "cpu")
     assert result.exit_code == 2, result.output
     assert "error: " in result.stderr

@@ -340,3 +340,8 @@ def test_another_error_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(_Fit, "_loss", loss)
     with pytest.raises(RuntimeError, match="something else"):
         refined(egg((1.0, 1.0, 1.0)), CAMERAS)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def test_a_trifle_is_refined_for_what_is_loaded_by_it(device: str) -> None:
+    get_model("nvdiffrec", device=device).warm_up(device)

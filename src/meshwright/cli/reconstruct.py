@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from meshwright.ahead import ReadAhead
+from meshwright.ahead import Ahead
 from meshwright.cli.console import emit, err, guarded, out, show_progress
 from meshwright.device import open_early
 from meshwright.models.generation import Generation
@@ -146,7 +146,7 @@ def reconstruct(
     }
     # Both go on while torch is imported, which whoever has a GPU needs.
     early = open_early(device)
-    ahead = ReadAhead(source, options) if early is not None else None
+    ahead = Ahead(source, options) if early is not None else None
     try:
         _run(source, output, options, ahead, as_json=as_json)
     finally:
@@ -154,7 +154,7 @@ def reconstruct(
             ahead.close()
 
 
-def _run(source: Path, output: Path, options: dict[str, object], ahead: ReadAhead | None, *, as_json: bool) -> None:
+def _run(source: Path, output: Path, options: dict[str, object], ahead: Ahead | None, *, as_json: bool) -> None:
     from meshwright import pipeline
     from meshwright.config import ReconstructConfig
     from meshwright.models import AVAILABLE_MODELS
@@ -162,6 +162,9 @@ def _run(source: Path, output: Path, options: dict[str, object], ahead: ReadAhea
 
     config = ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
     plan = Plan(pipeline.stages(AVAILABLE_MODELS[config.model], config.lighting))
+    pick_device(config.device)
+    # What imports made stays: nobody has to look through it for garbage again.
+    gc.freeze()
     with show_progress(plan, as_json=as_json) as monitor:
         result = pipeline.reconstruct(source, output, monitor=monitor, ahead=ahead, **options)
     if as_json:

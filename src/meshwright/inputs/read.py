@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -16,14 +18,25 @@ from meshwright.inputs.faults import BadFileError, Faults
 from meshwright.inputs.folder import find_six
 from meshwright.inputs.images import Picture, decode_png
 from meshwright.inputs.light import linear_picture
-from meshwright.inputs.masks import Silhouette, find_silhouette
+from meshwright.inputs.masks import find_silhouette
 from meshwright.inputs.names import read_name
 from meshwright.inputs.nerf import find_posed, is_posed
 from meshwright.inputs.source import Blob, Source, megabytes, open_source, read_limited
 from meshwright.transforms import read_cameras
 from meshwright.types import Camera, DepthKind, DepthMap, MaskSource, View, ViewSet
 
-__all__ = ["read_inputs"]
+__all__ = ["Spread", "read_inputs"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Spread(Protocol):
+    """How work on several pictures is spread over cores, as `map_threads` does."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """`[function(item) for item in items]`"""
+
 
 _BLANK_WARNING = (
     "Nothing in the frame could be told from the background in any view: the whole frame counts as the object."
@@ -33,7 +46,9 @@ _MOST_JUDGED = 24
 _BLANK_HINT = "Photograph the object on a plain background, give PNGs with an alpha channel, or add depth renders."
 
 
-def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Path | None = None) -> ViewSet:
+def read_inputs(
+    path: Path, config: InputConfig | None = None, *, depth_dir: Path | None = None, spread: Spread = map_threads
+) -> ViewSet:
     """Read, judge and decode six views (+ depth), or a posed image set.
 
     Args:
@@ -42,6 +57,8 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
             `meshwright.inputs.folder`).
         config: Limits, what depth means, cameras given separately; defaults where None.
         depth_dir: Folder (or ZIP) of depth renders, where they do not lie with the views.
+        spread: Calls a function with each of several items, and gives back what it returned: in one view after the
+            other the object is found.
 
     Returns:
         Views in the order of `VIEW_NAMES` (frame order for posed sets), with cameras where they are given.
@@ -63,11 +80,11 @@ def read_inputs(path: Path, config: InputConfig | None = None, *, depth_dir: Pat
                     f"{source.label} is a posed image set: views={','.join(config.chosen_views)!r} names none of it.",
                     hint="Take frames out of its camera file, or give a folder that holds the named views alone.",
                 )
-            return _read_posed(source, depth_source, config)
-        return _read_six(source, depth_source, config)
+            return _read_posed(source, depth_source, config, spread)
+        return _read_six(source, depth_source, config, spread)
 
 
-def _read_six(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
+def _read_six(source: Source, depth_source: Source | None, config: InputConfig, spread: Spread) -> ViewSet:
     faults = Faults()
     found = find_six(source, depth_source, faults, wanted=config.chosen_views)
     files_found = [*found.all_views.values(), *found.all_depth.values()]
@@ -88,11 +105,12 @@ def _read_six(source: Source, depth_source: Source | None, config: InputConfig) 
         {view: name for view, (name, _) in found.depth.items()},
         faults,
         warnings,
+        spread,
     )
     return ViewSet(views=views, cameras=cameras, warnings=tuple(warnings))
 
 
-def _read_posed(source: Source, depth_source: Source | None, config: InputConfig) -> ViewSet:
+def _read_posed(source: Source, depth_source: Source | None, config: InputConfig, spread: Spread) -> ViewSet:
     faults = Faults()
     found = find_posed(source, depth_source, config)
     pictures = _decode_all(dict(found.images), config, faults)
@@ -114,7 +132,7 @@ def _read_posed(source: Source, depth_source: Source | None, config: InputConfig
     faults.raise_if_any()
     depth_names = {view: depth[0] for view, depth in zip(found.names, found.depth, strict=True) if depth}
     warnings: list[str] = []
-    views = _build_views(rows, depth_names, faults, warnings)
+    views = _build_views(rows, depth_names, faults, warnings, spread)
     return ViewSet(views=views, cameras=found.cameras, warnings=tuple(warnings))
 
 
@@ -197,10 +215,11 @@ def _build_views(
     depth_names: dict[str, str],
     faults: Faults,
     warnings: list[str],
+    spread: Spread,
 ) -> tuple[View, ...]:
     """Masks, backgrounds and linear colour; blank views are faults unless all are blank."""
 
-    def work(row: tuple[str, str, Picture, DepthMap | None]) -> tuple[View, Silhouette]:
+    def work(row: tuple[str, str, Picture, DepthMap | None]) -> tuple[View, str, str]:
         name, file, picture, depth = row
         usable = depth if depth is not None and depth.valid.any() else None
         silhouette = find_silhouette(picture, usable)
@@ -213,17 +232,18 @@ def _build_views(
             depth=usable,
             source=file,
         )
-        return view, silhouette
+        return view, silhouette.code, silhouette.reason
 
-    pairs = map_threads(work, rows)
-    blank = [(view, silhouette) for view, silhouette in pairs if silhouette.source is MaskSource.NONE]
-    if blank and len(blank) == len(pairs) and all(silhouette.code == "input.blank" for _, silhouette in blank):
+    found = spread(work, rows)
+    views = tuple(view for view, _, _ in found)
+    blank = [row for row in found if row[0].mask_source is MaskSource.NONE]
+    if blank and len(blank) == len(views) and all(code == "input.blank" for _, code, _ in blank):
         warnings.append(_BLANK_WARNING)
         if depth_names:
             warnings.append("The depth renders are all black and were not used.")
-        return tuple(replace(view, mask=np.ones_like(view.mask)) for view, _ in pairs)
-    for view, silhouette in blank:
-        hint = "" if len(blank) == len(pairs) else ", while other views show an object"
-        faults.add(view.source, silhouette.code, f"{silhouette.reason}{hint}")
+        return tuple(replace(view, mask=np.ones_like(view.mask)) for view in views)
+    for view, code, reason in blank:
+        hint = "" if len(blank) == len(views) else ", while other views show an object"
+        faults.add(view.source, code, f"{reason}{hint}")
     faults.raise_if_any(hint=_BLANK_HINT)
-    return tuple(view for view, _ in pairs)
+    return views

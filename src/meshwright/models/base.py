@@ -197,6 +197,10 @@ class BaseReconstructionModel(ABC):
             WeightsNotInstalledError: A checkpoint is missing; the hint says what to use instead.
         """
 
+    def warm_up(self, device: str) -> None:  # noqa: B027  (most models have nothing that takes long to load)
+        """Does on a trifle what `propose` does, while something else goes on: what is called for the first time is
+        loaded then, half a second and more on a GPU."""
+
     @abstractmethod
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """The model's own step; `monitor` counts 0-100 over this step alone."""

@@ -38,6 +38,12 @@ class NvdiffrecModel(BaseReconstructionModel):
     share: ClassVar[float] = 120.0
     light_share: ClassVar[float] = 60.0
 
+    def warm_up(self, device: str) -> None:
+        """Loads what the refinement calls."""
+        from meshwright.models.refinement.warming import warm_up
+
+        warm_up(device)
+
     def propose(self, evidence: Evidence, monitor: Monitor) -> Proposal:
         """The first shape, fitted and refined, and the cameras that go with it."""
         if all(view.mask_source is MaskSource.NONE for view in evidence.views.views):

@@ -1,0 +1,46 @@
+"""Work in copies of the process."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from meshwright.forked import map_forked
+
+
+def squares(count: int) -> tuple[str, np.ndarray]:
+    return f"up to {count}", np.arange(count, dtype=np.float32) ** 2
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    found = map_forked(squares, range(7))
+    for count, (name, array) in enumerate(found):
+        assert name == f"up to {count}"
+        assert np.array_equal(array, squares(count)[1])
+        assert array.flags.writeable
+
+
+@pytest.mark.parametrize("items", [[], [3], [3, 4]])
+def test_meanwhile_something_else_is_done_here(items: list[int]) -> None:
+    here: list[int] = []
+    processes = map_forked(lambda _: os.getpid(), items, meanwhile=lambda: here.append(os.getpid()))
+    assert here == [os.getpid()]
+    assert len(processes) == len(items)
+
+
+def test_one_that_fails_is_missed() -> None:
+    def odd(item: int) -> int:
+        if item == 1:
+            raise ValueError("not said here")
+        return item
+
+    with pytest.raises(RuntimeError, match="before its work was done"):
+        map_forked(odd, [0, 1])
+
+
+def test_arrays_larger_than_a_pipe_come_whole() -> None:
+    found = map_forked(lambda seed: np.random.default_rng(seed).random(500_000), [1, 2, 3])
+    for seed, array in zip([1, 2, 3], found, strict=True):
+        assert np.array_equal(array, np.random.default_rng(seed).random(500_000))
