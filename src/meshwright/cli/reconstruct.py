@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from meshwright.ahead import Ahead
 from meshwright.cli.console import emit, err, guarded, out, show_progress
-from meshwright.device import open_early
+from meshwright.device import open_early, pick_device
 from meshwright.models.generation import Generation
 from meshwright.models.registry import DEFAULT_MODEL
 from meshwright.types import DepthKind, Lighting, Quality
