@@ -130,38 +130,51 @@ class Ahead:
 
 
 class _Answers:
-    """What the other process says, from any thread. It is a monitor too; whoever wants to stop kills this process."""
+    """What the other process says, from any thread; it is said while work goes on.
+
+    It is a monitor too; whoever wants to stop kills this process.
+    """
 
     def __init__(self, answers: BinaryIO) -> None:
         self._answers = answers
-        self._turn = threading.Lock()
+        self._frames: queue.SimpleQueue[tuple[bytes, bytes | memoryview] | None] = queue.SimpleQueue()
         self._pickles = io.BytesIO()
         self._arrays: list[pickle.PickleBuffer] = []
         self._pickler = pickle.Pickler(self._pickles, protocol=5, buffer_callback=self._arrays.append)
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
 
     def report(self, percent: float, step: str) -> None:
-        self._write((_PROGRESS, pickle.dumps((percent, step))))
+        self._frames.put((_PROGRESS, pickle.dumps((percent, step))))
 
     def check(self) -> None:
         pass
 
     def found(self, stage: str, value: object) -> None:
-        """Once for each stage; what earlier ones found must stay as it is."""
+        """Once for each stage, from one thread; what was found must stay as it is."""
         place = self._pickles.tell()
         self._pickler.dump((stage, value))
         self._pickles.seek(place)
-        self._write(*((_ARRAY, array.raw()) for array in self._arrays), (_FOUND, self._pickles.read()))
+        for array in self._arrays:
+            self._frames.put((_ARRAY, array.raw()))
         self._arrays.clear()
+        self._frames.put((_FOUND, self._pickles.read()))
 
-    def _write(self, *frames: tuple[bytes, bytes | memoryview]) -> None:
-        with self._turn:
-            for letter, content in frames:
-                self._answers.write(_HEAD.pack(letter, len(content)))
-                self._answers.write(content)
-            self._answers.flush()
+    def close(self) -> None:
+        """Returns when everything was said."""
+        self._frames.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        while (frame := self._frames.get()) is not None:
+            letter, content = frame
+            self._answers.write(_HEAD.pack(letter, len(content)))
+            self._answers.write(content)
+            if self._frames.empty():
+                self._answers.flush()
 
 
-def _serve(asks: BinaryIO, answers: _Answers) -> None:
+def _serve(asks: BinaryIO, result: BinaryIO) -> None:
     """The other process."""
     from meshwright.config import ReconstructConfig
     from meshwright.forked import map_forked
@@ -179,18 +192,20 @@ def _serve(asks: BinaryIO, answers: _Answers) -> None:
     views = read_inputs(
         source, config.inputs, depth_dir=config.depth_dir, spread=partial(map_forked, meanwhile=get_ready)
     )
+    answers = _Answers(result)  # not before: it is a thread
     answers.found("read", views)
     from meshwright.first_stages import carve, find_cameras
 
     solution = find_cameras(views, config, answers)
     answers.found("cameras", solution)
     answers.found("shape", carve(solution, config, pickle.load(asks), answers))
+    answers.close()
 
 
 if __name__ == "__main__":
     # What libraries may print goes nowhere near the answer.
     with os.fdopen(os.dup(1), "wb") as result:
         os.dup2(2, 1)
-        _serve(sys.stdin.buffer, _Answers(result))
+        _serve(sys.stdin.buffer, result)
         result.flush()
         os._exit(0)  # the system takes a GPU's context back faster than Python does

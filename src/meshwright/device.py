@@ -9,7 +9,7 @@ import platform
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from pathlib import Path
@@ -257,5 +257,48 @@ def map_threads(function: Callable[[Item], Result], items: Iterable[Item], *, de
         return [run(item) for item in items]
     # A context can be entered once at a time: every item gets its own copy.
     contexts = [copy_context() for _ in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda context, item: context.run(run, item), contexts, items))
+    with _pool(cpu_threads() if device == "cpu" else min(cpu_threads(), _GPU_THREADS)) as pool:
+        begun = [pool.submit(context.run, run, item) for context, item in zip(contexts, items, strict=True)]
+        try:
+            return [future.result() for future in begun]
+        finally:
+            for future in begun:
+                future.cancel()
+            wait(begun)
+
+
+class _Pools(threading.local):
+    """Threads that a thread keeps for its calls of `map_threads`: some stages make hundreds, each of a millisecond."""
+
+    def __init__(self) -> None:
+        self.by_size: dict[int, ThreadPoolExecutor] = {}
+        self.one_of_many = False
+
+
+_pools = _Pools()
+
+
+def _alone() -> None:
+    """A copy of this process has none of its threads."""
+    _pools.by_size.clear()
+    _pools.one_of_many = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone)
+
+
+@contextmanager
+def _pool(size: int) -> Iterator[ThreadPoolExecutor]:
+    """This thread's own; a new one for one of those threads, which end with the thread that they belong to."""
+    if _pools.one_of_many:
+        with ThreadPoolExecutor(size) as pool:
+            yield pool
+    else:
+        if size not in _pools.by_size:
+            _pools.by_size[size] = ThreadPoolExecutor(size, "map", initializer=_join_in)
+        yield _pools.by_size[size]
+
+
+def _join_in() -> None:
+    _pools.one_of_many = True

@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from meshwright.device import map_threads
 from meshwright.forked import map_forked
 
 
@@ -44,3 +45,8 @@ def test_arrays_larger_than_a_pipe_come_whole() -> None:
     found = map_forked(lambda seed: np.random.default_rng(seed).random(500_000), [1, 2, 3])
     for seed, array in zip([1, 2, 3], found, strict=True):
         assert np.array_equal(array, np.random.default_rng(seed).random(500_000))
+
+
+def test_copies_have_threads_of_their_own() -> None:
+    assert map_threads(abs, [-1, 2]) == [1, 2]  # from here on this process has some
+    assert map_forked(lambda item: map_threads(abs, [item, -item]), [3, 4]) == [[3, 3], [4, 4]]
