@@ -90,12 +90,12 @@ def export_result(
     if textured.material is not None:
         light = rgbe_decode(rgbe_encode(textured.material.light))
         textured = replace(textured, material=replace(textured.material, light=light))
-    with ThreadPoolExecutor(2) as beside:
+    with ThreadPoolExecutor(3) as beside:
         png = beside.submit(encode_png, textured.base_color_srgb)
-        written = beside.submit(write_ply, textured, folder / f"{name}.ply")
+        coloured = beside.submit(write_ply, textured, folder / f"{name}.ply")
+        binary = beside.submit(write_glb, textured, folder / f"{name}.glb", png=png.result)
         obj, mtl, texture = write_obj(textured, folder / f"{name}.obj", png=png.result)
-        glb = write_glb(textured, folder / f"{name}.glb", png=png.result())
-        ply = written.result()
+        ply, glb = coloured.result(), binary.result()
     cameras_json = folder / "cameras.json"
     write_cameras(cameras_json, cameras, file_paths)
     return ExportedFiles(
