@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
@@ -141,6 +142,19 @@ def test_a_perfect_result_is_found_to_be_one(judged: tuple[Path, ViewSet, Qualit
     assert report.summary.startswith("The mesh looks like its views: PSNR ") and "\n" not in report.summary
     assert report.warnings == ("Left & right may be <swapped>.",)
     assert {"meshwright", "python", "numpy", "warp-lang"} <= set(report.versions)
+
+
+def test_views_made_ready_beforehand_are_judged_as_the_others(
+    judged: tuple[Path, ViewSet, QualityReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one core only the first view is made ready while the mesh is read."""
+    folder, views, report = judged
+    monkeypatch.setattr(importlib.import_module("meshwright.quality.judge"), "cpu_threads", lambda: 1)
+    again = judge(folder, views, report.cameras)
+    for one, other in zip(again.views, report.views, strict=True):
+        assert (one.psnr, one.ssim, one.flip, one.psnr_white) == (other.psnr, other.ssim, other.flip, other.psnr_white)
+        np.testing.assert_array_equal(one.reference, other.reference)
+        np.testing.assert_array_equal(one.error, other.error)
 
 
 def test_photographs_are_compared_as_they_are(tmp_path: Path) -> None:
