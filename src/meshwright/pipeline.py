@@ -460,8 +460,8 @@ def _recipe(
 
     def write(monitor: Monitor) -> None:
         monitor.report(0, "Drawing previews")
+        run.beside(lambda: write_comparisons(quality, folder / "previews"))
         previews = drawn.result()
-        write_comparisons(quality, folder / "previews")
         monitor.report(80, "Writing the report")
         write_quality_json(quality, folder / "quality.json")
         write_report_html(quality, folder / "report.html", previews=previews)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from meshwright.checkpoint import Checkpoints, chain_key
-from meshwright.device import check_stop, checking, map_threads
+from meshwright.device import checking, map_threads
 from meshwright.export import write_png
 from meshwright.progress import Plan
 from meshwright.types import Array, Monitor, View, ViewSet
@@ -24,6 +24,9 @@ __all__ = ["Run", "Steps"]
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
+
+PIECE = 1 << 21
+"""Bytes of the input that a thread hashes at once."""
 
 
 class Run:
@@ -137,19 +140,21 @@ def _arrays(view: View) -> list[Array]:
     return arrays if view.depth is None else [*arrays, view.depth.values, view.depth.valid]
 
 
+def _pieces(array: Array) -> list[Array]:
+    count = max(1, PIECE // max(1, array[:1].nbytes))
+    return [array[start : start + count] for start in range(0, len(array), count)]
+
+
 def _digest(views: ViewSet) -> str:
     """A hash of everything that later stages see of the input."""
-
-    def of_view(view: View) -> bytes:
-        digest = hashlib.blake2b(repr((view.name, view.mask_source, view.rgb.shape)).encode())
+    # Some rows at a time: one view at a time would leave most of 32 cores idle, for a tenth of a second.
+    pieces = [rows for view in views.views for array in _arrays(view) for rows in _pieces(array)]
+    hashes = map_threads(lambda rows: hashlib.blake2b(np.ascontiguousarray(rows).data).digest(), pieces)
+    whole = hashlib.blake2b(b"".join(hashes))
+    for view in views.views:
+        whole.update(repr((view.name, view.mask_source, view.rgb.shape)).encode())
         if view.depth is not None:
-            digest.update(repr((view.depth.kind, view.depth.unit, view.depth.step, view.depth.values.shape)).encode())
-        for array in _arrays(view):
-            check_stop()
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.digest()
-
-    whole = hashlib.blake2b(b"".join(map_threads(of_view, views.views)))
+            whole.update(repr((view.depth.kind, view.depth.unit, view.depth.step, view.depth.values.shape)).encode())
     for camera in views.cameras or ():
         numbers = (camera.name, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.width, camera.height)
         whole.update(repr(numbers).encode() + camera.camera_to_world.tobytes())

@@ -111,6 +111,14 @@ def test_our_own_obj_is_read_as_trimesh_reads_it(tmp_path: Path, monkeypatch: py
         lambda text: text + "f 1/1/1 2/2/2 999999/1/1\n",
         lambda text: text + "f -1/-1/-1 -2/-2/-2 -3/-3/-3\n",
         lambda text: text + "l 1 2\n",
+        lambda text: text + "v 1 2\n",
+        lambda text: text + "v 1 2 three\n",
+        lambda text: text + "vt 1 2 3\n",
+        lambda text: text + "f 1/1/1 2/2/2 3//3\n",
+        lambda text: text + "f 1/1/1 2/2/2 3/3\n",
+        lambda text: text + "f 1 2 3\n",
+        lambda text: text + "f 1/1/1 2/2/2 3/3/3 4/4/4\n",
+        lambda text: "".join(line for line in text.splitlines(keepends=True) if not line.startswith("f ")),
     ],
 )
 def test_an_obj_of_another_form_is_left_to_trimesh(tmp_path: Path, change: Callable[[str], str]) -> None:
@@ -118,6 +126,27 @@ def test_an_obj_of_another_form_is_left_to_trimesh(tmp_path: Path, change: Calla
     assert read_plain_obj(obj) is not None
     obj.write_text(change(obj.read_text()))
     assert read_plain_obj(obj) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text.removesuffix("\n"),
+        lambda text: text.replace("usemtl base\n", "usemtl base\n\n# a word\n"),
+        lambda text: "".join(sorted(text.splitlines(keepends=True), key=lambda line: line[0] == "f")),
+        lambda text: "".join(sorted(text.splitlines(keepends=True), key=lambda line: line[:2] != "vn")),
+    ],
+)
+def test_an_obj_says_the_same_in_other_words(tmp_path: Path, change: Callable[[str], str]) -> None:
+    obj, _, _ = write_obj(make_textured(), tmp_path / "own.obj")
+    before = read_plain_obj(obj)
+    obj.write_bytes(change(obj.read_text()).encode())
+    after = read_plain_obj(obj)
+    assert before is not None and after is not None
+    for name in ("vertices", "faces", "uv", "uv_faces"):
+        np.testing.assert_array_equal(getattr(after, name), getattr(before, name))
+    assert after.library == before.library
 
 
 def test_ply_colours_are_those_of_the_texture(tmp_path: Path) -> None:
@@ -364,6 +393,17 @@ def test_weld_joins_exactly_equal_places() -> None:
     vertices, faces = weld(points, np.array([[1, 0, 3], [2, 1, 3]], np.int32))
     np.testing.assert_array_equal(vertices, points[[1, 0, 3]])
     np.testing.assert_array_equal(faces, [[0, 1, 2], [1, 0, 2]])
+
+
+def test_weld_keeps_corners_where_they_are_and_counts_by_first_use() -> None:
+    rng = np.random.default_rng(7)
+    points = rng.integers(-1, 3, (200, 3)).astype(np.float32)
+    triangles = rng.integers(0, 150, (90, 3)).astype(np.int32)
+    vertices, faces = weld(points, triangles)
+    np.testing.assert_array_equal(vertices[faces], points[triangles])
+    assert len(np.unique(vertices, axis=0)) == len(vertices)
+    _, first = np.unique(faces, return_index=True)  # of 0, 1, 2 ... each later than the one before
+    assert len(first) == len(vertices) and (np.diff(first) > 0).all()
 
 
 def test_no_torch_and_no_warp_in_this_package() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import importlib
 import importlib.util
+import io
 import json
 import re
 from dataclasses import replace
@@ -11,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from meshwright.colour import from_srgb8, srgb_to_linear
 from meshwright.errors import Cancelled, InputError, OptionError, ShapeError
@@ -25,6 +29,7 @@ from meshwright.quality import (
     write_report_html,
 )
 from meshwright.quality.camera_figure import camera_figure, hull_corners
+from meshwright.quality.report import BOTH, INPUT_ONLY, MAGMA, MESH_ONLY, NEITHER, _outlines, heat
 from meshwright.rendering import rasterize_mesh, render_textured
 from meshwright.types import (
     VIEW_NAMES,
@@ -143,6 +148,19 @@ def test_a_perfect_result_is_found_to_be_one(judged: tuple[Path, ViewSet, Qualit
     assert {"meshwright", "python", "numpy", "warp-lang"} <= set(report.versions)
 
 
+def test_views_made_ready_beforehand_are_judged_as_the_others(
+    judged: tuple[Path, ViewSet, QualityReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one core only the first view is made ready while the mesh is read."""
+    folder, views, report = judged
+    monkeypatch.setattr(importlib.import_module("meshwright.quality.judge"), "cpu_threads", lambda: 1)
+    again = judge(folder, views, report.cameras)
+    for one, other in zip(again.views, report.views, strict=True):
+        assert (one.psnr, one.ssim, one.flip, one.psnr_white) == (other.psnr, other.ssim, other.flip, other.psnr_white)
+        np.testing.assert_array_equal(one.reference, other.reference)
+        np.testing.assert_array_equal(one.error, other.error)
+
+
 def test_photographs_are_compared_as_they_are(tmp_path: Path) -> None:
     """Before a grey slope the whole frame still fits, and white outside the mask does not change that."""
     textured, cameras = painted_box(), six_cameras()
@@ -252,6 +270,15 @@ def test_the_page_stands_alone(judged: tuple[Path, ViewSet, QualityReport], tmp_
         assert shown in page, shown
 
 
+def test_error_and_outlines_have_the_colours_of_the_legend(judged: tuple[Path, ViewSet, QualityReport]) -> None:
+    np.testing.assert_array_equal(heat(np.array([[-1, 0, 0.2, 1, 2]], np.float32))[0], MAGMA[[0, 0, 1, 5, 5]])
+    mask, coverage = np.array([[0, 0, 1, 1, 0.6]], np.float32), np.array([[0, 1, 0, 1, 0.4]], np.float32)
+    uri = _outlines(replace(judged[2].views[0], mask=mask, coverage=coverage))
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        drawn = np.asarray(image.convert("RGB"))[0]
+    np.testing.assert_array_equal(drawn, [NEITHER, MESH_ONLY, INPUT_ONLY, BOTH, INPUT_ONLY])
+
+
 def test_many_views_make_a_short_page(judged: tuple[Path, ViewSet, QualityReport], tmp_path: Path) -> None:
     _, _, report = judged
     many = replace(
@@ -266,8 +293,6 @@ def test_many_views_make_a_short_page(judged: tuple[Path, ViewSet, QualityReport
 
 
 def test_previews_show_the_views(judged: tuple[Path, ViewSet, QualityReport], tmp_path: Path) -> None:
-    from PIL import Image
-
     folder, _, report = judged
     from meshwright.export import load_textured
 

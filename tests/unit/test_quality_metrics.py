@@ -13,6 +13,7 @@ from scipy import ndimage
 from meshwright.errors import ShapeError
 from meshwright.quality import compare_meshes, mesh_facts
 from meshwright.quality.comparison import area_resize, working_size
+from meshwright.quality.flip import look_at
 from meshwright.quality.geometry import sample_surface
 from meshwright.quality.metrics import depth_error, flip, psnr, silhouette_iou, ssim
 from meshwright.types import DepthKind, Mesh
@@ -202,3 +203,23 @@ def test_agrees_with_the_independent_scoring_tool() -> None:
     assert set(ours) == set(theirs)
     for name, value in theirs.items():
         assert ours[name] == pytest.approx(value, rel=0.02, abs=0.003), name
+
+
+def test_ssim_is_that_of_scikit_image() -> None:
+    """Channel by channel, then the mean; float32 leaves seven digits."""
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(5)
+    reference = rng.random((30, 41, 3)).astype(np.float32)
+    image = (reference + rng.normal(0, 0.1, reference.shape)).clip(0, 1).astype(np.float32)
+    expected = structural_similarity(reference, image, channel_axis=2, data_range=1.0, win_size=7)
+    assert ssim(reference, image) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_a_look_taken_before_changes_nothing() -> None:
+    rng = np.random.default_rng(6)
+    reference, image = rng.random((2, 20, 30, 3)).astype(np.float32)
+    mean, error = flip(reference, image)
+    again, same = flip(reference, image, look=look_at(reference))
+    assert again == mean
+    np.testing.assert_array_equal(same, error)

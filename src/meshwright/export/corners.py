@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from meshwright.colour import from_srgb8, to_srgb8
+from meshwright.device import map_threads
 from meshwright.errors import ShapeError
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["check_textured", "sample_texture", "split_vertices", "vertex_colors"]
+
+AT_ONCE = 2048
+"""Faces whose colours a thread looks up at once: what that needs stays in a core's cache."""
 
 
 def check_textured(textured: TexturedMesh) -> None:
@@ -76,14 +80,15 @@ def split_vertices(textured: TexturedMesh) -> tuple[Array, Array, Array]:
 def sample_texture(texture_srgb: Array, uv: Array) -> Array:
     """Bilinear look-ups in linear light, float32 [..., 3]; uv [..., 2] with v up, the texture repeats."""
     height, width = texture_srgb.shape[:2]
+    texels = texture_srgb.reshape(-1, texture_srgb.shape[2])
     x = uv[..., 0] * width - 0.5
     y = (1 - uv[..., 1]) * height - 0.5
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     fx, fy = (x - column)[..., None].astype(np.float32), (y - row)[..., None].astype(np.float32)
     left, right = column % width, (column + 1) % width
-    above = from_srgb8(texture_srgb[row % height, left]) * (1 - fx) + from_srgb8(texture_srgb[row % height, right]) * fx
-    row = row + 1
-    below = from_srgb8(texture_srgb[row % height, left]) * (1 - fx) + from_srgb8(texture_srgb[row % height, right]) * fx
+    upper, lower = row % height * width, (row + 1) % height * width
+    at = [from_srgb8(texels.take(place, 0)) for place in (upper + left, upper + right, lower + left, lower + right)]
+    above, below = at[0] * (1 - fx) + at[1] * fx, at[2] * (1 - fx) + at[3] * fx
     result: Array = above * (1 - fy) + below * fy
     return result
 
@@ -95,16 +100,20 @@ def vertex_colors(textured: TexturedMesh) -> Array:
     texture much finer than the mesh does not leave single texels as colours.
     """
     near = np.array([[1, 0, 0], [2 / 3, 1 / 6, 1 / 6], [2 / 3, 1 / 3, 0], [2 / 3, 0, 1 / 3]])
-    mesh = textured.mesh
+    turned = [np.roll(near, corner, axis=1) for corner in range(3)]
+    mesh, texture = textured.mesh, textured.base_color_srgb
+
+    def seen(start: int) -> Array:
+        uv = textured.uv.astype(np.float64)[textured.uv_faces[start : start + AT_ONCE]]
+        return np.stack([sample_texture(texture, np.einsum("sk,fkc->fsc", spots, uv)).mean(1) for spots in turned], 1)
+
+    colors = np.concatenate([np.zeros((0, 3, 3), np.float32), *map_threads(seen, range(0, len(mesh.faces), AT_ONCE))])
     triangles = mesh.vertices.astype(np.float64)[mesh.faces]
     area = np.linalg.norm(np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]), axis=1)
-    uv = textured.uv.astype(np.float64)[textured.uv_faces]
     total = np.zeros((len(mesh.vertices), 4))
     for corner in range(3):
-        turned = np.roll(near, corner, axis=1)
-        color = sample_texture(textured.base_color_srgb, np.einsum("sk,fkc->fsc", turned, uv)).mean(1)
         for channel in range(3):
-            total[:, channel] += np.bincount(mesh.faces[:, corner], color[:, channel] * area, len(total))
+            total[:, channel] += np.bincount(mesh.faces[:, corner], colors[:, corner, channel] * area, len(total))
         total[:, 3] += np.bincount(mesh.faces[:, corner], area, len(total))
     known = total[:, 3:] > 0
     return np.where(known, to_srgb8(total[:, :3] / np.where(known, total[:, 3:], 1)), np.uint8(128)).astype(np.uint8)

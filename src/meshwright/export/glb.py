@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from meshwright import __version__
 from meshwright.export.corners import check_textured, split_vertices
-from meshwright.export.files import encode_png, write_atomic
+from meshwright.export.files import write_atomic
+from meshwright.export.png import encode_png
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["write_glb"]
@@ -26,13 +28,13 @@ ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
 LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
 
 
-def write_glb(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -> Path:
+def write_glb(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | None = None) -> Path:
     """Write one GLB file that the Khronos validator has nothing to say against.
 
     Args:
         textured: What to write.
         path: The GLB file.
-        png: The texture already encoded, if the caller has it.
+        png: Gives the texture encoded, where the caller has that done elsewhere.
     Raises:
         ShapeError: The mesh cannot be written (see `check_textured`).
         OutputError: The file cannot be written.
@@ -48,7 +50,7 @@ def write_glb(textured: TexturedMesh, path: Path, *, png: bytes | None = None) -
         "TEXCOORD_0": blob.vectors(np.stack([uv[:, 0], 1 - uv[:, 1]], 1)),
     }
     indices = blob.indices(faces.ravel().astype("<u2" if small else "<u4"), UNSIGNED_SHORT if small else UNSIGNED_INT)
-    pictures = {"base_color": png if png is not None else encode_png(textured.base_color_srgb)}
+    pictures = {"base_color": encode_png(textured.base_color_srgb) if png is None else png()}
     if (maps := textured.material) is not None:
         pictures["occlusion_roughness_metallic"] = encode_png(maps.orm)
         if maps.normal is not None:

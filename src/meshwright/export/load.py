@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ __all__ = ["load_textured", "weld"]
 
 PLAIN_GREY = 178
 """sRGB code of surfaces without any colour."""
+HEAD = 20
+"""Lines of an OBJ file in which its material is looked for before all of it is read."""
 LARGEST_ATLAS = 16384
 """Texels along an edge."""
 
@@ -80,15 +84,12 @@ def load_textured(path: Path) -> TexturedMesh | ColouredMesh:
 
 def _read_own(path: Path) -> TexturedMesh | None:
     """An OBJ file in the form that we write, with one texture; None for any other."""
-    found = read_plain_obj(path)
-    library = None if found is None else path.parent / found.library
-    if found is None or library is None or not library.is_file() or len(_named(library, "newmtl")) != 1:
-        return None
-    try:
-        picture = _map_of(library, "map_kd")
-    except InputError:
-        return None  # `_check_obj_parts` says so by the name of the OBJ
-    if picture is None:
+    with ThreadPoolExecutor(1) as beside:
+        # The texture takes longest. An OBJ of ours names its material in one of its first lines.
+        begun = beside.submit(_only_picture, path.parent / next(iter(_named(path, "mtllib", most=HEAD)), ""))
+        found = read_plain_obj(path)
+        picture = begun.result()
+    if found is None or picture is None:
         return None
     _check_finite(path, found.vertices)
     vertices, faces = weld(found.vertices, found.faces)
@@ -100,6 +101,16 @@ def _read_own(path: Path) -> TexturedMesh | None:
     )
     light = path.with_name(f"{path.stem}{LIGHT_SUFFIX}")
     return replace(textured, material=_read_maps(path, None, light)) if light.is_file() else textured
+
+
+def _only_picture(library: Path) -> Array | None:
+    """The base colour in an MTL file with one material, uint8 [H, W, 3]; None where there is another number."""
+    if not library.is_file() or len(_named(library, "newmtl")) != 1:
+        return None
+    try:
+        return _map_of(library, "map_kd")
+    except InputError:
+        return None  # `_check_obj_parts` says so by the name of the OBJ
 
 
 def _check_finite(path: Path, vertices: Array) -> None:
@@ -152,13 +163,17 @@ def _map_of(library: Path, word: str) -> Array | None:
 
 def weld(vertices: Array, faces: Array) -> tuple[Array, Array]:
     """Make vertices at exactly the same place one, in order of first use; unused ones go. Faces stay in place."""
-    used = np.ascontiguousarray(vertices[faces.ravel()] + np.float32(0))  # -0 and 0 are the same place
-    keys = used.view(np.dtype((np.void, used.dtype.itemsize * used.shape[1]))).ravel()
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    rank = np.empty_like(order)
+    places = np.ascontiguousarray(vertices + np.float32(0))  # -0 and 0 are the same place
+    keys = places.view(np.dtype((np.void, places.dtype.itemsize * places.shape[1]))).ravel()
+    _, chosen, same = np.unique(keys, return_index=True, return_inverse=True)
+    corners = same[faces.ravel()]
+    # Written from the last corner to the first, what stays is where each place is first used.
+    first = np.full(len(chosen), len(corners))
+    first[corners[::-1]] = np.arange(len(corners))[::-1]
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(corners))]
+    rank = np.empty(len(chosen), np.int32)
     rank[order] = np.arange(len(order))
-    return used[first[order]], rank[inverse].reshape(-1, 3).astype(np.int32)
+    return places[chosen[order]], rank[corners].reshape(-1, 3)
 
 
 def _check_obj_parts(path: Path) -> None:
@@ -176,10 +191,11 @@ def _check_obj_parts(path: Path) -> None:
         )
 
 
-def _named(path: Path, keyword: str) -> list[str]:
-    """The file names that follow a keyword in an OBJ or MTL file."""
+def _named(path: Path, keyword: str, most: int | None = None) -> list[str]:
+    """The file names that follow a keyword in an OBJ or MTL file, or in so many lines of it."""
     with path.open(encoding="utf-8", errors="replace") as lines:
-        found = [line.strip().split(maxsplit=1) for line in lines if line.lower().lstrip().startswith(keyword)]
+        naming = (line for line in islice(lines, most) if line.lower().lstrip().startswith(keyword))
+        found = [line.strip().split(maxsplit=1) for line in naming]
     return [words[1] for words in found if len(words) == 2]
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from meshwright import __version__
+from meshwright.device import map_threads
 from meshwright.export.corners import check_textured
-from meshwright.export.files import encode_png, write_atomic
+from meshwright.export.files import write_atomic
 from meshwright.export.panorama import LIGHT_SUFFIX, write_hdr
+from meshwright.export.png import encode_png
+from meshwright.export.text import decimals, lines, wholes
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["PlainObj", "read_plain_obj", "write_obj"]
 
 MATERIAL = "base"
-_FACE = re.compile(rb"f \d+/\d+/\d+ \d+/\d+/\d+ \d+/\d+/\d+\s*")
+_NUMBERS = (b"v ", b"vt", b"vn", b"f ")
+"""How lines begin that there are many of."""
 
 
 def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | None = None) -> tuple[Path, Path, Path]:
@@ -38,14 +41,15 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | 
     """
     check_textured(textured)
     mesh, library = textured.mesh, path.with_suffix(".mtl")
-    # Nine digits bring every float32 back exactly.
-    lines = [f"# meshwright {__version__}", f"mtllib {library.name}", "o object"]
-    lines += _rows("v %.9g %.9g %.9g", mesh.vertices)
-    lines += _rows("vt %.9g %.9g", textured.uv)
-    lines += _rows("vn %.6g %.6g %.6g", mesh.vertex_normals())
-    lines += [f"usemtl {MATERIAL}", "s 1"]
-    v, t = (mesh.faces + 1).tolist(), (textured.uv_faces + 1).tolist()
-    lines += [f"f {a}/{i}/{a} {b}/{j}/{b} {c}/{k}/{c}" for (a, b, c), (i, j, k) in zip(v, t, strict=True)]
+    pieces: list[Callable[[], bytes]] = [
+        lambda: f"# meshwright {__version__}\nmtllib {library.name}\no object\n".encode(),
+        lambda: _rows(b"v", mesh.vertices, 9),
+        lambda: _rows(b"vt", textured.uv, 9),
+        lambda: _rows(b"vn", mesh.vertex_normals(), 6),
+        lambda: f"usemtl {MATERIAL}\ns 1\n".encode(),
+        lambda: _faces(mesh.faces, textured.uv_faces),
+    ]
+    text = map_threads(lambda piece: piece(), pieces)
     encoded = encode_png(textured.base_color_srgb) if png is None else png()
     texture = write_atomic(path.with_suffix(".png"), encoded)
     # No specular part, no emission: the photographs' light is in the base colour already.
@@ -53,7 +57,7 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | 
     if textured.material is not None:
         material += _write_maps(textured.material, path)
     write_atomic(library, "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    write_atomic(path, b"".join(text))
     return path, library, texture
 
 
@@ -75,8 +79,18 @@ def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
     return [*lines, f"# seen under the light of {light.name}"]
 
 
-def _rows(pattern: str, values: Array) -> list[str]:
-    return [pattern % tuple(row) for row in values.tolist()]
+def _rows(word: bytes, values: Array, digits: int) -> bytes:
+    columns = [field for column in values.T for field in (b" ", decimals(column, digits))]
+    return lines(word, *columns)
+
+
+def _faces(faces: Array, uv_faces: Array) -> bytes:
+    """A vertex and its normal have one number."""
+    parts: list[bytes | Array] = [b"f"]
+    for corner in range(3):
+        vertex, coordinate = wholes(faces[:, corner] + 1), wholes(uv_faces[:, corner] + 1)
+        parts += [b" ", vertex, b"/", coordinate, b"/", vertex]
+    return lines(*parts)
 
 
 @dataclass(frozen=True)
@@ -104,23 +118,27 @@ def read_plain_obj(path: Path) -> PlainObj | None:
     Any OBJ file can be read by trimesh, and tests compare the two. But importing it takes longer than all else that is
     done to judge a result on a GPU.
     """
-    lines = path.read_bytes().split(b"\n")
-    rows: dict[bytes, list[bytes]] = {word: [] for word in (b"v", b"vt", b"vn", b"f", b"mtllib", b"usemtl", b"o", b"s")}
-    for line in lines:
-        word, _, rest = line.partition(b" ")
-        if word in rows:
-            rows[word].append(rest)
-        elif word.strip() and not word.startswith(b"#"):
-            return None
-    plain = len(rows[b"mtllib"]) == len(rows[b"usemtl"]) == 1 and len(rows[b"o"]) <= 1 and rows[b"f"] and rows[b"vt"]
-    if not plain or not all(_FACE.fullmatch(b"f " + row) for row in rows[b"f"]):
+    data = path.read_bytes().replace(b"\r\n", b"\n")
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    blocks: dict[bytes, list[bytes]] = {word: [] for word in (*_NUMBERS, b"mtllib", b"usemtl", b"o", b"s")}
+    for kind, block in _blocks(data):
+        if kind in _NUMBERS:
+            blocks[kind].append(block)
+            continue
+        for line in block.splitlines():
+            word, _, rest = line.partition(b" ")
+            if word in blocks:
+                blocks[word].append(rest)
+            elif word.strip() and not word.startswith(b"#"):
+                return None
+    if len(blocks[b"mtllib"]) != 1 or len(blocks[b"usemtl"]) != 1 or len(blocks[b"o"]) > 1:
         return None
-    try:
-        corners = np.array(b" ".join(rows[b"f"]).replace(b"/", b" ").split(), np.int64).reshape(-1, 3, 3) - 1
-        vertices = np.array(b" ".join(rows[b"v"]).split(), np.float64).reshape(len(rows[b"v"]), 3)
-        uv = np.array(b" ".join(rows[b"vt"]).split(), np.float64).reshape(len(rows[b"vt"]), 2)
-    except ValueError:
-        return None  # more numbers in a row, or words that are none
+    corners = _corners(b"".join(blocks[b"f "]))
+    vertices = _numbers(b"".join(blocks[b"v "]), b"v", 3)
+    uv = _numbers(b"".join(blocks[b"vt"]), b"vt", 2)
+    if corners is None or vertices is None or uv is None:
+        return None
     if corners.min() < 0 or (corners[..., :2].max((0, 1)) >= (len(vertices), len(uv))).any():
         return None
     return PlainObj(
@@ -128,5 +146,41 @@ def read_plain_obj(path: Path) -> PlainObj | None:
         faces=corners[..., 0].astype(np.int32),
         uv=uv.astype(np.float32),
         uv_faces=corners[..., 1].astype(np.int32),
-        library=rows[b"mtllib"][0].decode("utf-8", "replace").strip(),
+        library=blocks[b"mtllib"][0].decode("utf-8", "replace").strip(),
     )
+
+
+def _blocks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Lines in a row that begin with the same two letters, if these are among `_NUMBERS`, or all with others."""
+    text = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(text == ord("\n")) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    begins = text[starts].astype(np.int32) * 256 + text[np.minimum(starts + 1, len(text) - 1)]
+    kind = np.full(len(starts), -1)
+    for number, (first, second) in enumerate(_NUMBERS):
+        kind[begins == first * 256 + second] = number
+    changes = np.flatnonzero(np.diff(kind, prepend=-2))
+    for line, until in zip(changes, [*(changes[1:] - 1), len(kind) - 1], strict=True):
+        yield b"" if kind[line] < 0 else _NUMBERS[kind[line]], data[starts[line] : ends[until]]
+
+
+def _numbers(block: bytes, word: bytes, width: int) -> Array | None:
+    """Numbers of lines that begin with a word, float64 [N, width]; None where they are not so many, or not numbers."""
+    try:
+        values = np.fromstring(block.translate(None, word), np.float64, sep=" ")
+    except (ValueError, DeprecationWarning):  # what NumPy will say, and says where warnings are errors
+        return None
+    # Where words are no numbers it stops before them, so that some are missing.
+    return values.reshape(-1, width) if len(values) == width * block.count(b"\n") else None
+
+
+def _corners(block: bytes) -> Array | None:
+    """Indices from 0 of faces `f a/b/c a/b/c a/b/c`, int64 [F, 3, 3]; None where there are none, or others."""
+    count = block.count(b"\n")
+    text = np.frombuffer(block, np.uint8)
+    digit = (text >= ord("0")) & (text <= ord("9"))
+    runs = int((digit[1:] & ~digit[:-1]).sum())
+    if count == 0 or runs != 9 * count or text[~digit].tobytes() != b"f // // //\n" * count:
+        return None
+    values = np.fromstring(block.translate(bytes.maketrans(b"f/", b"  ")), np.int64, sep=" ")
+    return values.reshape(-1, 3, 3) - 1

@@ -11,11 +11,11 @@ import numpy as np
 
 from meshwright.errors import OptionError, ShapeError
 from meshwright.export.corners import check_textured
-from meshwright.export.files import encode_png
 from meshwright.export.glb import write_glb
 from meshwright.export.obj import write_obj
 from meshwright.export.panorama import rgbe_decode, rgbe_encode
 from meshwright.export.ply import write_ply
+from meshwright.export.png import encode_png
 from meshwright.transforms import write_cameras
 from meshwright.types import Camera, TexturedMesh
 
@@ -90,12 +90,12 @@ def export_result(
     if textured.material is not None:
         light = rgbe_decode(rgbe_encode(textured.material.light))
         textured = replace(textured, material=replace(textured.material, light=light))
-    with ThreadPoolExecutor(2) as beside:
+    with ThreadPoolExecutor(3) as beside:
         png = beside.submit(encode_png, textured.base_color_srgb)
-        written = beside.submit(write_ply, textured, folder / f"{name}.ply")
+        coloured = beside.submit(write_ply, textured, folder / f"{name}.ply")
+        binary = beside.submit(write_glb, textured, folder / f"{name}.glb", png=png.result)
         obj, mtl, texture = write_obj(textured, folder / f"{name}.obj", png=png.result)
-        glb = write_glb(textured, folder / f"{name}.glb", png=png.result())
-        ply = written.result()
+        ply, glb = coloured.result(), binary.result()
     cameras_json = folder / "cameras.json"
     write_cameras(cameras_json, cameras, file_paths)
     return ExportedFiles(

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from meshwright.colour import linear_to_srgb
 from meshwright.device import map_threads
+from meshwright.quality.flip import Look, look_at
 from meshwright.quality.metrics import DepthError, depth_error, flip, psnr, silhouette_iou, ssim
 from meshwright.rendering import Picture, rasterize_mesh, render_coloured, render_textured
 from meshwright.rendering.uploads import Uploads
 from meshwright.types import Array, Camera, ColouredMesh, MaskSource, TexturedMesh, View
 
-__all__ = ["Comparison", "area_resize", "compare_view", "working_size"]
+__all__ = ["Comparison", "Target", "area_resize", "compare_view", "target_of", "working_size"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +58,28 @@ def working_size(width: int, height: int, longest: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def compare_view(
-    mesh: TexturedMesh | ColouredMesh,
-    camera: Camera,
-    view: View,
-    *,
-    longest: int,
-    device: str = "cpu",
-    uploads: Uploads | None = None,
-) -> Comparison:
-    """Render a mesh from a view's camera and compare.
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A view at its working size: what does not depend on the mesh it is compared with.
 
-    The view is brought to its working size by averaging in linear light, as the render's samples are. Compositing and
-    comparing happen on sRGB values, rounded to 8 bit.
+    Attributes:
+        reference: The view before its background, sRGB 0..1 on 256 steps, float32 [H, W, 3].
+        reference_white: The same with everything outside the mask white.
+        behind: The background, sRGB, float32 [H, W, 3].
+        mask: Coverage, float32 [H, W].
+        look: What the eye makes of `reference`.
     """
+
+    reference: Array
+    reference_white: Array
+    behind: Array
+    mask: Array
+    look: Look
+
+
+def target_of(view: View, longest: int) -> Target:
+    """A view brought to its working size by averaging in linear light, as a render's samples are."""
     width, height = working_size(view.width, view.height, longest)
-    camera = camera.resized(width, height)
-    picture = render(mesh, camera, device=device, uploads=uploads)
     mask = area_resize(view.mask[..., None], width, height)[..., 0]
     behind = linear_to_srgb(area_resize(view.background, width, height))
     if view.mask_source is MaskSource.ALPHA:
@@ -81,25 +89,69 @@ def compare_view(
     else:
         # A photograph: its frame is what it is, and at its edges object and background are one colour.
         straight = reference = linear_to_srgb(area_resize(view.rgb, width, height))
-    reference, shown = _rounded(reference), _rounded(picture.over(behind))
-    reference_white = _rounded(straight * mask[..., None] + (1 - mask[..., None]))
-    shown_white = _rounded(picture.over(1.0))
-    # A view takes a fifth of a second, most of it here; with more cores than views the others have nothing to do.
-    on_its_own, on_white = map_threads(lambda pair: ssim(*pair), [(reference, shown), (reference_white, shown_white)])
-    flip_mean, flip_map = flip(reference, shown)
+    reference = _rounded(reference)
+    return Target(
+        reference=reference,
+        reference_white=_rounded(straight * mask[..., None] + (1 - mask[..., None])),
+        behind=behind,
+        mask=mask,
+        look=look_at(reference),
+    )
+
+
+def compare_view(
+    mesh: TexturedMesh | ColouredMesh,
+    camera: Camera,
+    view: View,
+    *,
+    longest: int,
+    device: str = "cpu",
+    uploads: Uploads | None = None,
+    target: Target | None = None,
+) -> Comparison:
+    """Render a mesh from a view's camera and compare.
+
+    Compositing and comparing happen on sRGB values, rounded to 8 bit.
+
+    Args:
+        mesh: As delivered.
+        camera: Of the view.
+        view: The input.
+        longest: Pixels of the longer side at which they are compared, see `working_size`.
+        device: Where to render.
+        uploads: Of that device, where the mesh is compared with more views.
+        target: `target_of(view, longest)`, where that was worked out before.
+    """
+    if target is None:
+        target = target_of(view, longest)
+    height, width = target.mask.shape
+    camera = camera.resized(width, height)
+    picture = render(mesh, camera, device=device, uploads=uploads)
+    shown, shown_white = _rounded(picture.over(target.behind)), _rounded(picture.over(1.0))
+    own, white = (target.reference, shown), (target.reference_white, shown_white)
+    error = np.empty_like(target.mask)
+
+    def flipped() -> float:
+        mean, error[:] = flip(*own, look=target.look)
+        return mean
+
+    # With more cores than views the others have nothing to do. FLIP first: it takes longest.
+    measures: list[Callable[[], float]] = [flipped]
+    measures += [partial(measure, *pair) for measure in (ssim, psnr) for pair in (own, white)]
+    flip_mean, ssim_own, ssim_white, psnr_own, psnr_white = map_threads(lambda measure: measure(), measures)
     return Comparison(
         name=view.name,
-        reference=_codes(reference),
+        reference=_codes(target.reference),
         render=_codes(shown),
-        error=flip_map,
-        mask=mask,
+        error=error,
+        mask=target.mask,
         coverage=picture.alpha,
-        psnr=psnr(reference, shown),
-        ssim=on_its_own,
+        psnr=psnr_own,
+        ssim=ssim_own,
         flip=flip_mean,
-        psnr_white=psnr(reference_white, shown_white),
-        ssim_white=on_white,
-        silhouette_iou=silhouette_iou(mask, picture.alpha),
+        psnr_white=psnr_white,
+        ssim_white=ssim_white,
+        silhouette_iou=silhouette_iou(target.mask, picture.alpha),
         depth=_compare_depth(mesh, camera, view, device, uploads),
     )
 

@@ -7,6 +7,7 @@ Images", HPG 2020. It gives the numbers of NVIDIA's flip-evaluator, which keeps 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -15,7 +16,7 @@ from meshwright.colour import srgb_to_linear
 from meshwright.device import map_threads
 from meshwright.types import Array
 
-__all__ = ["flip_map"]
+__all__ = ["Look", "flip_map", "look_at"]
 
 PIXELS_PER_DEGREE = 67.0206432
 """A screen of 3840 pixels and 0.7 m, seen from 0.7 m."""
@@ -44,24 +45,50 @@ _FEATURE = 0.082
 """Width of the features that are looked for, in degrees."""
 
 
-def flip_map(reference: Array, image: Array) -> Array:
-    """FLIP of each pixel, float32 [H, W] in 0..1; both pictures sRGB 0..1, float32 [H, W, 3]."""
-    (one, ours), (other, theirs) = map_threads(_looked_at, (reference, image))
+@dataclass(frozen=True)
+class Look:
+    """What the eye makes of a picture, each float32 [H, W].
+
+    Attributes:
+        lab: L*, a*, b* of what it still resolves, with less colour where it is dark.
+        edges: How much of an edge there is.
+        points: How much of a point.
+    """
+
+    lab: tuple[Array, Array, Array]
+    edges: Array
+    points: Array
+
+
+def look_at(srgb: Array) -> Look:
+    """What the eye makes of a picture, sRGB 0..1, float32 [H, W, 3]."""
+    planes = _opponent(srgb)
+    found: dict[str, tuple[Array, ...]] = {}
+
+    def perceive() -> None:
+        found["lab"] = _perceived(planes)
+
+    def find() -> None:
+        found["features"] = _features(planes[0])
+
+    map_threads(lambda part: part(), (perceive, find))
+    light, a, b = found["lab"]
+    edges, points = found["features"]
+    return Look((light, a, b), edges, points)
+
+
+def flip_map(reference: Look, image: Look) -> Array:
+    """FLIP of each pixel, float32 [H, W] in 0..1."""
+    one, other = reference.lab, image.lab
     colour = _hyab(one, other) ** np.float32(_EXPONENT)
     most = _most()
     knee = np.float32(_KNEE * most)
     low = colour * np.float32(_KNEE_AT / knee)
     high = np.float32(_KNEE_AT) + (colour - knee) * np.float32((1 - _KNEE_AT) / (most - knee))
     colour = np.where(colour < knee, low, high)
-    edges, points = (np.abs(a - b) for a, b in zip(ours, theirs, strict=True))
+    edges, points = np.abs(reference.edges - image.edges), np.abs(reference.points - image.points)
     feature = np.sqrt(np.clip(np.maximum(edges, points) / np.float32(np.sqrt(2)), 0, 1))
     return np.asarray(np.clip(colour, 0, 1) ** (1 - feature), np.float32)
-
-
-def _looked_at(srgb: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-    """What the eye makes of a picture, L*, a*, b*, and its edges and points."""
-    planes = _opponent(srgb)
-    return _perceived(planes), _features(planes[0])
 
 
 def _opponent(srgb: Array) -> tuple[Array, Array, Array]:

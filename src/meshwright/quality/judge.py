@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
@@ -13,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from meshwright import __version__
-from meshwright.device import map_threads
+from meshwright.device import cpu_threads, map_threads
 from meshwright.errors import OptionError, ShapeError
 from meshwright.export import load_textured
 from meshwright.quality.camera_figure import hull_corners
-from meshwright.quality.comparison import Comparison, compare_view
+from meshwright.quality.comparison import Comparison, compare_view, target_of
 from meshwright.quality.geometry import MeshFacts, mesh_facts
 from meshwright.quality.record import QualityReport, QualityStatus
 from meshwright.rendering.uploads import Uploads
@@ -85,22 +87,32 @@ def judge(
     monitor = monitor or SilentMonitor()
     if len(cameras) != len(views.views) or not views.views:
         raise ShapeError(f"There are {len(views.views)} views and {len(cameras)} cameras.")
-    mesh = load_textured(folder / mesh_file)
-    facts = mesh_facts(mesh.mesh)
-
     lock, done, uploads = threading.Lock(), count(1), Uploads(device)
+    # So many views are made ready while the mesh is read; all of them would need as much memory again.
+    early = views.views[: cpu_threads()]
+    with ThreadPoolExecutor(len(early) + 1, thread_name_prefix="judge") as beside:
+        targets = [beside.submit(copy_context().run, target_of, view, config.longest_side) for view in early]
+        mesh = load_textured(folder / mesh_file)
+        counted = beside.submit(mesh_facts, mesh.mesh)
 
-    def compare(index: int) -> Comparison:
-        monitor.check()
-        view = views.views[index]
-        comparison = compare_view(
-            mesh, cameras[index], view, longest=config.longest_side, device=device, uploads=uploads
-        )
-        with lock:  # views finish in any order, percents must not fall
-            monitor.report(100 * next(done) / len(cameras), f"Comparing {view.name}")
-        return comparison
+        def compare(index: int) -> Comparison:
+            monitor.check()
+            view = views.views[index]
+            comparison = compare_view(
+                mesh,
+                cameras[index],
+                view,
+                longest=config.longest_side,
+                device=device,
+                uploads=uploads,
+                target=targets[index].result() if index < len(targets) else None,
+            )
+            with lock:  # views finish in any order, percents must not fall
+                monitor.report(100 * next(done) / len(cameras), f"Comparing {view.name}")
+            return comparison
 
-    comparisons = tuple(map_threads(compare, range(len(cameras)), device=device))
+        comparisons = tuple(map_threads(compare, range(len(cameras)), device=device))
+        facts = counted.result()
     mean = _means(comparisons, max(facts.size))
     status = _status(mean, config)
     texture = mesh.base_color_srgb.shape if isinstance(mesh, TexturedMesh) else None

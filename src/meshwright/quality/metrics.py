@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from meshwright.device import map_threads
 from meshwright.errors import ShapeError
-from meshwright.quality.flip import flip_map
+from meshwright.quality.flip import Look, flip_map, look_at
 from meshwright.types import Array, DepthKind
 
 __all__ = ["DepthError", "depth_error", "flip", "psnr", "silhouette_iou", "ssim"]
@@ -39,20 +40,29 @@ def ssim(reference: Array, image: Array) -> float:
     if side < 3:
         raise ShapeError(f"SSIM needs pictures of at least 3x3 pixels, got {reference.shape[:2]}.")
     window = min(7, side - 1 + side % 2)
-    return float(
-        structural_similarity(
-            reference.astype(np.float32), image.astype(np.float32), channel_axis=2, data_range=1.0, win_size=window
-        )
-    )
+
+    def of_channel(channel: int) -> float:
+        one, other = (np.ascontiguousarray(picture[..., channel], np.float32) for picture in (reference, image))
+        return float(structural_similarity(one, other, data_range=1.0, win_size=window))
+
+    return float(np.mean(map_threads(of_channel, range(reference.shape[2]))))
 
 
-def flip(reference: Array, image: Array) -> tuple[float, Array]:
+def flip(reference: Array, image: Array, *, look: Look | None = None) -> tuple[float, Array]:
     """Mean FLIP and its map, float32 [H, W], at 67 pixels per degree.
 
+    Args:
+        reference: sRGB 0..1, float32 [H, W, 3].
+        image: Of the same size.
+        look: `look_at(reference)`, where that was worked out before.
     Source: Andersson et al. 2020; the numbers are those of NVIDIA's flip-evaluator.
     """
     _same(reference, image)
-    error = flip_map(reference, image)
+    if look is None:
+        look, ours = map_threads(look_at, (reference, image))
+    else:
+        ours = look_at(image)
+    error = flip_map(look, ours)
     return float(error.mean(dtype=np.float64)), error
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,6 +23,9 @@ from meshwright.quality.comparison import Comparison
 from meshwright.quality.previews import PreviewFiles
 from meshwright.quality.record import QualityReport, QualityStatus
 from meshwright.types import Array, Camera
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["heat", "write_report_html"]
 
@@ -59,6 +67,8 @@ STAGES = {
 
 MAGMA = np.array([(0, 0, 4), (59, 15, 112), (140, 41, 129), (222, 73, 104), (254, 159, 109), (252, 253, 191)])
 """Black for no error, over violet and red, to pale yellow for the largest."""
+HEAT_STEPS = 4096
+"""A step is a seventh of a code at most."""
 BOTH, INPUT_ONLY, MESH_ONLY, NEITHER = (150, 154, 162), (47, 129, 247), (240, 136, 62), (255, 255, 255)
 
 
@@ -93,25 +103,27 @@ def write_report_html(
     Raises:
         OutputError: It cannot be written.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    template = resources.files("meshwright.quality").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     longest = max(report.mesh.size)
     shown = sorted(report.views, key=lambda view: view.psnr)[:MOST_VIEWS]
     shown = [view for view in report.views if any(view is chosen for chosen in shown)]
     verdict, explanation = VERDICTS[report.status]
     total = sum(report.timings.values())
-    html = environment.from_string(template).render(
+    with ThreadPoolExecutor(1) as beside:
+        template = beside.submit(_template)  # needs the interpreter, pictures do not
+        pictures = [partial(draw, view) for view in shown for _, draw in _PICTURES]
+        turntable = [partial(_shrunk, file) for file in (previews.turntable if previews is not None else ())]
+        encoded = map_threads(lambda picture: picture(), [*pictures, *turntable])
+    each = len(_PICTURES)
+    html = template.result().render(
         title=title,
         report=report,
         status=report.status.value,
         verdict=verdict,
         explanation=explanation,
-        rows=map_threads(lambda view: _row(view, longest), shown),
+        rows=[_row(view, encoded[each * place : each * (place + 1)], longest) for place, view in enumerate(shown)],
         figure=camera_figure(report.cameras, report.outline),
         cameras=[_camera(camera, report.outline) for camera in report.cameras[: 2 * MOST_VIEWS]],
-        turntable=map_threads(_shrunk, previews.turntable) if previews is not None else [],
+        turntable=encoded[each * len(shown) :],
         timings=[
             (STAGES.get(name, name), seconds, 100 * seconds / max(total, 1e-9))
             for name, seconds in report.timings.items()
@@ -121,23 +133,30 @@ def write_report_html(
     return write_atomic(path, html.encode())
 
 
-def _row(view: Comparison, longest: float) -> _ViewRow:
-    mask, coverage = view.mask >= 0.5, view.coverage >= 0.5
-    outlines = np.full((*mask.shape, 3), NEITHER, np.uint8)
-    outlines[mask & coverage] = BOTH
-    outlines[mask & ~coverage] = INPUT_ONLY
-    outlines[~mask & coverage] = MESH_ONLY
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    text = resources.files("meshwright.quality").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(text)
+
+
+def _row(view: Comparison, encoded: Sequence[str], longest: float) -> _ViewRow:
     return _ViewRow(
         name=view.name,
-        pictures=(
-            ("Your picture", _jpeg(view.reference)),
-            ("The mesh", _jpeg(view.render)),
-            ("Error", _jpeg(heat(view.error))),
-            ("Outlines", _png(outlines)),
-        ),
+        pictures=tuple((title, uri) for (title, _), uri in zip(_PICTURES, encoded, strict=True)),
         view=view,
         depth_percent=None if view.depth is None else 100 * view.depth.mean / longest,
     )
+
+
+def _outlines(view: Comparison) -> str:
+    """Both silhouettes in four colours, a PNG of two bits a pixel."""
+    image = Image.fromarray((view.mask >= 0.5) + np.uint8(2) * (view.coverage >= 0.5))
+    image.putpalette([code for colour in (NEITHER, INPUT_ONLY, MESH_ONLY, BOTH) for code in colour])
+    stream = io.BytesIO()
+    image.save(stream, "PNG", bits=2)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _camera(camera: Camera, outline: Array) -> _CameraRow:
@@ -160,7 +179,13 @@ def _degrees(radians: float) -> int:
 
 def heat(error: Array) -> Array:
     """FLIP 0..1 as colours, uint8 [H, W, 3]."""
-    at = np.clip(error, 0, 1) * (len(MAGMA) - 1)
+    steps: Array = np.rint(np.clip(error, 0, 1) * np.float32(HEAT_STEPS)).astype(np.uint16)
+    return np.asarray(_heat_table()[steps])
+
+
+@functools.cache
+def _heat_table() -> Array:
+    at = np.arange(HEAT_STEPS + 1) / HEAT_STEPS * (len(MAGMA) - 1)
     colors = [np.interp(at, np.arange(len(MAGMA)), MAGMA[:, channel]) for channel in range(3)]
     return np.asarray(np.rint(np.stack(colors, -1)), np.uint8)
 
@@ -177,7 +202,10 @@ def _jpeg(image: Array) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _png(image: Array) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(image).quantize(8, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+_PICTURES: tuple[tuple[str, Callable[[Comparison], str]], ...] = (
+    ("Your picture", lambda view: _jpeg(view.reference)),
+    ("The mesh", lambda view: _jpeg(view.render)),
+    ("Error", lambda view: _jpeg(heat(view.error))),
+    ("Outlines", _outlines),
+)
+"""What is shown of a view: title, and how its data URI is made."""

@@ -5,6 +5,7 @@ No light falls on anything: a textured render shows the base colour as it is, be
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -52,13 +53,18 @@ class Picture:
     rgb: Array
     alpha: Array
 
+    @functools.cached_property
+    def srgb(self) -> Array:
+        """`rgb` in sRGB."""
+        return linear_to_srgb(self.rgb)
+
     def over(self, background_srgb: Array | float) -> Array:
         """Before a background (sRGB; a number, [3] or [H, W, 3]), float32 [H, W, 3] in sRGB.
 
         Compositing is done on sRGB values, as browsers and image viewers do with a PNG.
         """
         alpha = self.alpha[..., None]
-        result: Array = linear_to_srgb(self.rgb) * alpha + np.asarray(background_srgb, np.float32) * (1 - alpha)
+        result: Array = self.srgb * alpha + np.asarray(background_srgb, np.float32) * (1 - alpha)
         return result
 
 
