@@ -75,11 +75,17 @@ def weld_short_edges(vertices: Array, faces: Array) -> tuple[Array, Array]:
     vertices = np.ascontiguousarray(vertices, np.float32)
     faces = np.ascontiguousarray(faces, np.int32)
     diagonal = float(np.linalg.norm(vertices.max(0) - vertices.min(0)))
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    length = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)
-    ends = ends[length <= WELD * diagonal]
-    if len(ends):
-        graph = coo_matrix((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(vertices),) * 2)
+    # Column by column: rows of two and three are slow to gather and to add up.
+    columns, axes = (np.ascontiguousarray(x.T) for x in (faces, vertices))
+    short: list[list[Array]] = [[], []]
+    for start, end in ((0, 1), (1, 2), (2, 0)):
+        square = sum((axis[columns[start]] - axis[columns[end]]) ** 2 for axis in axes)
+        close = np.flatnonzero(square <= (WELD * diagonal) ** 2)
+        short[0].append(columns[start][close])
+        short[1].append(columns[end][close])
+    starts, ends = (np.concatenate(x) for x in short)
+    if len(starts):
+        graph = coo_matrix((np.ones(len(starts), np.int8), (starts, ends)), shape=(len(vertices),) * 2)
         _, group = connected_components(graph, directed=False)
         first = np.full(group.max() + 1, len(vertices), np.int64)
         np.minimum.at(first, group, np.arange(len(vertices)))
@@ -89,9 +95,18 @@ def weld_short_edges(vertices: Array, faces: Array) -> tuple[Array, Array]:
 
 def cancel_twins(faces: Array) -> Array:
     """Drop faces with a repeated corner, pairs of opposite faces (both), and repeated faces (all but one)."""
-    a, b, c = faces.T
-    faces = faces[(a != b) & (b != c) & (c != a)]
+    a, b, c = np.ascontiguousarray(faces.T)
+    whole = (a != b) & (b != c) & (c != a)
+    if not whole.all():
+        faces = faces[whole]
+        a, b, c = np.ascontiguousarray(faces.T)
     if len(faces) == 0:
+        return faces
+    # Faces with the same corners have the same sum of the corners' random numbers, and next to no others have: mostly
+    # one sort says that there are no twins.
+    numbers = np.random.default_rng(0).integers(0, 2**63, int(faces.max()) + 1, dtype=np.uint64)
+    sums = np.sort(numbers[a] + numbers[b] + numbers[c])
+    if not (sums[1:] == sums[:-1]).any():
         return faces
     ordered = np.sort(faces, 1).astype(np.int64)
     side = int(faces.max()) + 1
