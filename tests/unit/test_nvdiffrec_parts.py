@@ -26,6 +26,13 @@ def test_weights_of_a_lattice_sum_to_one_and_repeat_what_is_linear() -> None:
     np.testing.assert_allclose(weights @ (places.reshape(-1, 3) @ slope), POINTS @ slope, atol=1e-5)
 
 
+def test_points_move_as_the_weights_say() -> None:
+    lattice = lattice_around(POINTS, 0.13)
+    controls = np.random.default_rng(2).normal(size=(lattice.count, 3))
+    # The weights are float32: a few roundings of numbers up to 1.
+    np.testing.assert_allclose(lattice.displaced(POINTS, controls), lattice.weights(POINTS) @ controls, atol=1e-6)
+
+
 def test_displacements_have_the_gradient_of_their_weights() -> None:
     lattice = lattice_around(POINTS, 0.2)
     sparse = lattice.weights(POINTS)

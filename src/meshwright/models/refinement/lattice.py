@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from meshwright._warp import load_kernels, wp
 from meshwright.device import map_threads
+from meshwright.models.refinement import kernels
 from meshwright.types import Array
 
 __all__ = ["FOLD_FREE", "Lattice", "Weights", "apply", "lattice_around", "on_device"]
@@ -23,7 +25,7 @@ __all__ = ["FOLD_FREE", "Lattice", "Weights", "apply", "lattice_around", "on_dev
 FOLD_FREE = 0.48
 """Cells by which control points may move without folding space."""
 _AT_ONCE = 2**14
-"""Points whose weights are in memory at once."""
+"""Points that one thread moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,24 @@ class Lattice:
         return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(points), self.count))
 
     def displaced(self, points: Array, controls: Array) -> Array:
-        """How far `points` [P, 3] move with displacements of the control points [count, 3], float64 [P, 3]."""
-        parts = [points[start : start + _AT_ONCE] for start in range(0, len(points), _AT_ONCE)]
-        moved = map_threads(lambda part: self.weights(part) @ controls, parts)
-        return np.concatenate([np.zeros((0, 3)), *moved])
+        """How far `points` [P, 3], which it covers, move with displacements of the control points [count, 3].
+
+        Returns:
+            float64 [P, 3].
+        """
+        load_kernels(kernels.__name__, "cpu")
+        field = wp.array(np.reshape(controls, (*self.shape, 3)), dtype=wp.vec3d, device="cpu")
+        moved = np.zeros((len(points), 3))
+
+        def move(start: int) -> None:
+            part = slice(start, start + _AT_ONCE)
+            given = wp.array(points[part], dtype=wp.vec3d, device="cpu")
+            found = wp.array(moved[part], dtype=wp.vec3d, device="cpu", copy=False)
+            inputs = [given, wp.vec3d(*self.origin.tolist()), self.cell, field]
+            wp.launch(kernels.displace_kernel, len(given), inputs, [found], device="cpu")
+
+        map_threads(move, range(0, len(points), _AT_ONCE))
+        return moved
 
     def bending(self, controls: torch.Tensor) -> torch.Tensor:
         """Sum of squared second differences of control displacements [count, 3], in cells: how uneven they are."""
@@ -127,6 +143,6 @@ def on_device(weights: sparse.csr_matrix, device: str) -> tuple[Weights, Weights
     def tensors(matrix: sparse.csr_matrix) -> Weights:
         kinds = (np.int32, np.int32, np.float32)
         parts = zip((matrix.indices, matrix.indptr[:-1], matrix.data), kinds, strict=True)
-        return Weights(*(torch.from_numpy(part.astype(kind)).to(device) for part, kind in parts))
+        return Weights(*(torch.from_numpy(part.astype(kind, copy=False)).to(device) for part, kind in parts))
 
     return tensors(weights), tensors(weights.T.tocsr())
