@@ -48,36 +48,65 @@ def inside_by(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
     return (along[0] * (p[1] - a[1]) - along[1] * (p[0] - a[0])) / wp.max(wp.length(along), 1.0e-12)
 
 
-@wp.func
-def cells_between(a: wp.vec2, b: wp.vec2, y: float, span: wp.vec2) -> wp.vec2:
-    """What edge a-b of a counter-clockwise triangle leaves of a span of columns, by the cell centres on line `y`."""
-    along = b - a
-    if along[1] == 0.0:
-        if along[0] * (y - a[1]) < 0.0:
-            return wp.vec2(1.0, 0.0)
-        return span
-    # In columns: the centre of column 0 is at 0.5.
-    x = a[0] + along[0] * ((y - a[1]) / along[1]) - 0.5
-    if along[1] < 0.0:
-        return wp.vec2(wp.max(span[0], wp.ceil(x)), span[1])
-    return wp.vec2(span[0], wp.min(span[1], wp.floor(x)))
+@wp.struct
+class Plane:
+    """A counter-clockwise triangle as rows of cells see it."""
+
+    lean: wp.vec3  # by how much edges a-b, b-c, c-a move along x from row to row
+    slope: wp.vec2  # how the height rises along x and y
+    low: wp.float32  # of the corners' heights
+    high: wp.float32
 
 
 @wp.func
-def slope_of(a: wp.vec2, b: wp.vec2, c: wp.vec2, heights: wp.vec3) -> wp.vec2:
-    """How the height of a counter-clockwise triangle rises along x and y."""
+def lean_of(a: wp.vec2, b: wp.vec2) -> float:
+    """How far edge a-b moves along x, for each unit along y; 0 where it lies along x."""
+    if b[1] == a[1]:
+        return 0.0
+    return (b[0] - a[0]) / (b[1] - a[1])
+
+
+@wp.func
+def plane_of(a: wp.vec2, b: wp.vec2, c: wp.vec2, heights: wp.vec3) -> Plane:
     u = b - a
     v = c - a
     area = u[0] * v[1] - u[1] * v[0]
     rise = heights[1] - heights[0]
     climb = heights[2] - heights[0]
-    return wp.vec2((rise * v[1] - climb * u[1]) / area, (climb * u[0] - rise * v[0]) / area)
+    plane = Plane()
+    plane.lean = wp.vec3(lean_of(a, b), lean_of(b, c), lean_of(c, a))
+    plane.slope = wp.vec2((rise * v[1] - climb * u[1]) / area, (climb * u[0] - rise * v[0]) / area)
+    plane.low = wp.min(heights)
+    plane.high = wp.max(heights)
+    return plane
 
 
 @wp.func
-def level_at(level: float, heights: wp.vec3) -> float:
-    """A height on a triangle, kept between those of its corners: the slope of a sliver is anything."""
-    return wp.clamp(level, wp.min(heights), wp.max(heights))
+def cells_between(a: wp.vec2, b: wp.vec2, lean: float, y: float, span: wp.vec2) -> wp.vec2:
+    """What edge a-b of a counter-clockwise triangle leaves of a span of columns, by the cell centres on line `y`."""
+    # In columns: the centre of column 0 is at 0.5.
+    x = a[0] + lean * (y - a[1]) - 0.5
+    if b[1] < a[1]:
+        return wp.vec2(wp.max(span[0], wp.ceil(x)), span[1])
+    if b[1] > a[1]:
+        return wp.vec2(span[0], wp.min(span[1], wp.floor(x)))
+    if (b[0] - a[0]) * (y - a[1]) < 0.0:
+        return wp.vec2(1.0, 0.0)
+    return span
+
+
+@wp.func
+def cells_across(plane: Plane, a: wp.vec2, b: wp.vec2, c: wp.vec2, y: float, span: wp.vec2) -> wp.vec2:
+    """The first and the last column of a span whose cell centres on line `y` the triangle covers."""
+    left = cells_between(a, b, plane.lean[0], y, span)
+    left = cells_between(b, c, plane.lean[1], y, left)
+    return cells_between(c, a, plane.lean[2], y, left)
+
+
+@wp.func
+def level_at(plane: Plane, start: float, x: wp.int32) -> float:
+    """The height `x` columns from the start of a row, kept between the corners': the slope of a sliver is anything."""
+    return wp.clamp(start + plane.slope[0] * wp.float32(x), plane.low, plane.high)
 
 
 @wp.func
@@ -138,16 +167,16 @@ def raise_height_kernel(
     columns = width[chart]
     if winds(a, b, c):
         box = reach_of(a, b, c, 0.0, columns, height[chart])
-        slope = slope_of(a, b, c, heights[f])
+        plane = plane_of(a, b, c, heights[f])
         for y in range(box.low_y, box.high_y + 1):
             row = begin[chart] + y * columns
             if row >= first and row < stop:
                 line = wp.float32(y) + 0.5
                 span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
-                span = cells_between(c, a, line, cells_between(b, c, line, cells_between(a, b, line, span)))
-                level = heights[f][0] + slope[1] * (line - a[1]) + slope[0] * (0.5 - a[0])
+                span = cells_across(plane, a, b, c, line, span)
+                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
                 for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
-                    top[row + x] = wp.max(top[row + x], level_at(level + slope[0] * wp.float32(x), heights[f]))
+                    top[row + x] = wp.max(top[row + x], level_at(plane, start, x))
 
 
 @wp.kernel
@@ -175,17 +204,17 @@ def find_hidden_kernel(
     columns = width[chart]
     if winds(a, b, c):
         box = reach_of(a, b, c, 0.0, columns, height[chart])
-        slope = slope_of(a, b, c, heights[f])
+        plane = plane_of(a, b, c, heights[f])
         for y in range(box.low_y, box.high_y + 1):
             row = begin[chart] + y * columns
             if row >= first and row < stop:
                 line = wp.float32(y) + 0.5
                 span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
-                span = cells_between(c, a, line, cells_between(b, c, line, cells_between(a, b, line, span)))
+                span = cells_across(plane, a, b, c, line, span)
                 # A cell centre on a shared edge may count for both faces; they then agree about the height.
-                level = heights[f][0] + slope[1] * (line - a[1]) + slope[0] * (0.5 - a[0])
+                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
                 for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
-                    if level_at(level + slope[0] * wp.float32(x), heights[f]) < top[row + x] - slack:
+                    if level_at(plane, start, x) < top[row + x] - slack:
                         hidden[f] = wp.uint8(1)
                         return
 
