@@ -59,7 +59,7 @@ class Lattice:
         corner = (first.astype(np.int32) - 1) @ strides
         i, j, k = np.ogrid[:4, :4, :4]
         around = (i * strides[0] + j * strides[1] + k).astype(np.int32).ravel()
-        columns = (corner[:, None] + around).astype(np.int32)
+        columns = corner[:, None] + around
         starts = np.arange(len(points) + 1, dtype=np.int32) * 64
         return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(points), self.count))
 
@@ -145,4 +145,15 @@ def on_device(weights: sparse.csr_matrix, device: str) -> tuple[Weights, Weights
         parts = zip((matrix.indices, matrix.indptr[:-1], matrix.data), kinds, strict=True)
         return Weights(*(torch.from_numpy(part.astype(kind, copy=False)).to(device) for part, kind in parts))
 
-    return tensors(weights), tensors(weights.T.tocsr())
+    plain = tensors(weights)
+    # A GPU sorts faster than a second matrix comes to it.
+    return plain, tensors(weights.T.tocsr()) if device == "cpu" else transposed(plain, weights.shape[1])
+
+
+def transposed(weights: Weights, count: int) -> Weights:
+    """Weights of `count` columns, column by column, each column's in the order of the rows."""
+    columns, order = torch.sort(weights.columns, stable=True)
+    entries = torch.arange(len(order), dtype=torch.int32, device=order.device)
+    rows = torch.searchsorted(weights.starts, entries, right=True, out_int32=True) - 1
+    starts = torch.searchsorted(columns, torch.arange(count, dtype=torch.int32, device=order.device), out_int32=True)
+    return Weights(rows[order], starts, weights.values[order])
