@@ -9,6 +9,8 @@ Source: Garland and Heckbert, "Surface simplification using quadric error metric
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -44,14 +46,13 @@ def simplify(mesh: Mesh, faces: int = 50_000) -> Mesh:
         raise OptionError(f"A face budget of {faces} cannot hold a solid.", hint="Ask for 4 faces or more.")
     if len(mesh.faces) == 0:
         raise OptionError("The mesh to simplify has no faces.", hint="Check the silhouettes that it came from.")
-    vertices, triangles = weld_short_edges(mesh.vertices, mesh.faces)
+    vertices, triangles = welded = weld_short_edges(mesh.vertices, mesh.faces)
     closed = is_balanced(triangles)
-    pieces = count_pieces(len(vertices), triangles)
     if len(triangles) > faces:
         vertices, triangles = weld_short_edges(*decimate(vertices, triangles, faces))
     if closed and len(triangles):
         vertices, triangles = make_manifold(vertices, triangles)
-        vertices, triangles = drop_new_crumbs(vertices, triangles, pieces)
+        vertices, triangles = drop_new_crumbs(vertices, triangles, lambda: count_pieces(len(welded[0]), welded[1]))
         vertices = pull_apart(vertices, triangles)
     vertices, triangles = drop_unused(vertices, triangles)
     return Mesh(vertices=np.ascontiguousarray(vertices, np.float32), faces=np.ascontiguousarray(triangles, np.int32))
@@ -169,11 +170,12 @@ def make_manifold(vertices: Array, faces: Array) -> tuple[Array, Array]:
     return np.asarray(result.vert_properties, np.float32)[:, :3], np.asarray(result.tri_verts, np.int32)
 
 
-def drop_new_crumbs(vertices: Array, faces: Array, pieces: int) -> tuple[Array, Array]:
-    """Separating sheets that touched may set free small pieces: drop the smallest of those beyond `pieces`."""
+def drop_new_crumbs(vertices: Array, faces: Array, pieces: Callable[[], int]) -> tuple[Array, Array]:
+    """Separating sheets that touched may set free small pieces: drop the smallest of those beyond `pieces()`."""
     labels = label_pieces(len(vertices), faces)
     names, count = np.unique(labels, return_counts=True)
-    surplus = len(names) - pieces
+    # One piece is never too many, and most meshes are one: then nobody needs to know how many there were.
+    surplus = len(names) - pieces() if len(names) > 1 else 0
     if surplus <= 0:
         return vertices, faces
     crumbs = names[np.argsort(count)][:surplus]
@@ -186,8 +188,12 @@ def pull_apart(vertices: Array, faces: Array) -> Array:
 
     Readers of mesh files merge vertices by position; two sheets that only touch would become one non-manifold edge.
     """
-    _, place, count = np.unique(vertices, axis=0, return_inverse=True, return_counts=True)
-    shared = count[place.ravel()] > 1
+    # Who shares a position shares its x: that leaves few, in most meshes.
+    x = np.sort(vertices[:, 0])
+    alike = np.flatnonzero(np.isin(vertices[:, 0], x[1:][x[1:] == x[:-1]]))
+    _, place, count = np.unique(vertices[alike], axis=0, return_inverse=True, return_counts=True)
+    shared = np.zeros(len(vertices), bool)
+    shared[alike] = count[place.ravel()] > 1
     used = np.zeros(len(vertices), bool)
     used[faces.ravel()] = True
     shared &= used
