@@ -272,13 +272,15 @@ class Mesh:
 
     def vertex_normals(self) -> Array:
         """Area-weighted unit normals, float32 [N, 3]; (0, 1, 0) where a vertex has no area around it."""
-        v = self.vertices.astype(np.float64)
-        corners = v[self.faces]
-        cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        total = np.zeros_like(v)
-        for axis in range(3):
-            for corner in range(3):
-                total[:, axis] += np.bincount(self.faces[:, corner], cross[:, axis], len(v))
+        # Axis by axis: rows of three are slow to gather and to multiply.
+        v = np.ascontiguousarray(self.vertices.T, np.float64)
+        corners = np.ascontiguousarray(self.faces.T)
+        u, w = (v[:, corners[i]] - v[:, corners[0]] for i in (1, 2))
+        total = np.zeros((v.shape[1], 3))
+        for axis, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+            cross = u[j] * w[k] - u[k] * w[j]
+            for corner in corners:
+                total[:, axis] += np.bincount(corner, cross, len(total))
         length = np.linalg.norm(total, axis=1, keepdims=True)
         flat = np.where(length > 1e-20, total / np.maximum(length, 1e-20), np.array([0.0, 1.0, 0.0]))
         return flat.astype(np.float32)

@@ -156,18 +156,49 @@ def test_noise_does_not_shatter_the_atlas() -> None:
     assert charts_of(atlas).max() + 1 < 40
 
 
+def laid(bitmaps: list[np.ndarray], grid: int) -> list[list[int]] | None:
+    """Column, row, turned of each bitmap."""
+    height, width = np.array([bitmap.shape for bitmap in bitmaps], np.int32).T
+    begin = np.cumsum(width * height) - width * height
+    cells = np.concatenate([bitmap.ravel() for bitmap in bitmaps])
+    places = place_bitmaps(cells, begin.astype(np.int32), width, height, grid)
+    return None if places is None else places.tolist()
+
+
 def test_bitmaps_fill_each_others_bays() -> None:
     """An L and the block that fits into it: together a square that stays in the lower left corner."""
     corner = np.ones((100, 100), np.uint8)
     corner[40:, 40:] = 0
     block = np.ones((60, 60), np.uint8)
-    assert place_bitmaps([corner, block], 100) == [(0, 0, False), (40, 40, False)]
-    assert place_bitmaps([corner, block, np.ones((1, 1), np.uint8)], 100) is None
+    assert laid([corner, block], 100) == [[0, 0, 0], [40, 40, 0]]
+    assert laid([corner, block, np.ones((1, 1), np.uint8)], 100) is None
 
 
 def test_bitmaps_turn_where_that_is_lower() -> None:
     tower = np.ones((60, 10), np.uint8)
-    assert place_bitmaps([tower], 64) == [(0, 0, True)]
+    assert laid([tower], 64) == [[0, 0, 1]]
+
+
+def test_each_bitmap_gets_the_lowest_free_place() -> None:
+    """Against every place tried one after the other, with ragged bitmaps full of holes."""
+    grid, random = 64, np.random.default_rng(3)
+    bitmaps = [(random.random(random.integers(1, 17, 2)) < 0.6).astype(np.uint8) for _ in range(40)]
+    for bitmap in bitmaps:
+        bitmap[0, 0] = 1
+    places = laid(bitmaps, grid)
+    assert places is not None
+    taken = np.zeros((grid, grid), bool)
+    for i in sorted(range(len(bitmaps)), key=lambda i: -int(bitmaps[i].sum())):
+        found = []
+        for turned, mask in enumerate((bitmaps[i], np.rot90(bitmaps[i], -1))):
+            rows = len(mask)
+            windows = np.lib.stride_tricks.sliding_window_view(taken, mask.shape)
+            free = np.argwhere(~(windows & (mask > 0)).any((2, 3)))
+            found += [(int(y) + rows, turned, int(x), int(y)) for y, x in free[:1]]
+        _, turned, x, y = min(found)
+        assert places[i] == [x, y, turned]
+        mask = np.rot90(bitmaps[i], -turned)
+        taken[y : y + mask.shape[0], x : x + mask.shape[1]] |= mask > 0
 
 
 def test_a_turned_chart_keeps_its_winding() -> None:

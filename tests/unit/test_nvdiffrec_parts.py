@@ -9,7 +9,7 @@ import torch
 from meshwright.errors import OptionError
 from meshwright.models.refinement.config import RefineConfig
 from meshwright.models.refinement.descent import UniformAdam
-from meshwright.models.refinement.lattice import FOLD_FREE, apply, lattice_around, on_device
+from meshwright.models.refinement.lattice import FOLD_FREE, apply, lattice_around, on_device, transposed
 from meshwright.models.refinement.poses import PoseCorrections
 from meshwright.models.refinement.targets import shrunk, targets_of
 from scenes import Ellipsoid, six, views_of
@@ -24,6 +24,22 @@ def test_weights_of_a_lattice_sum_to_one_and_repeat_what_is_linear() -> None:
     places = lattice.origin + lattice.cell * np.stack(np.meshgrid(*map(np.arange, lattice.shape), indexing="ij"), -1)
     slope = np.array([[0.1, -0.2, 0.05], [0.0, 0.3, 0.1], [0.2, 0.0, -0.1]])
     np.testing.assert_allclose(weights @ (places.reshape(-1, 3) @ slope), POINTS @ slope, atol=1e-5)
+
+
+def test_points_move_as_the_weights_say() -> None:
+    lattice = lattice_around(POINTS, 0.13)
+    controls = np.random.default_rng(2).normal(size=(lattice.count, 3))
+    # The weights are float32: a few roundings of numbers up to 1.
+    np.testing.assert_allclose(lattice.displaced(POINTS, controls), lattice.weights(POINTS) @ controls, atol=1e-6)
+
+
+def test_weights_turn_over_as_a_matrix_does() -> None:
+    """What a GPU does itself, against SciPy; there are control points that move nothing."""
+    weights = lattice_around(POINTS, 0.13).weights(POINTS)
+    plain, turned = on_device(weights, "cpu")
+    for ours, theirs in zip(transposed(plain, weights.shape[1]), turned, strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
 
 def test_displacements_have_the_gradient_of_their_weights() -> None:

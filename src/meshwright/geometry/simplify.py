@@ -9,6 +9,8 @@ Source: Garland and Heckbert, "Surface simplification using quadric error metric
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -44,14 +46,13 @@ def simplify(mesh: Mesh, faces: int = 50_000) -> Mesh:
         raise OptionError(f"A face budget of {faces} cannot hold a solid.", hint="Ask for 4 faces or more.")
     if len(mesh.faces) == 0:
         raise OptionError("The mesh to simplify has no faces.", hint="Check the silhouettes that it came from.")
-    vertices, triangles = weld_short_edges(mesh.vertices, mesh.faces)
+    vertices, triangles = welded = weld_short_edges(mesh.vertices, mesh.faces)
     closed = is_balanced(triangles)
-    pieces = count_pieces(len(vertices), triangles)
     if len(triangles) > faces:
         vertices, triangles = weld_short_edges(*decimate(vertices, triangles, faces))
     if closed and len(triangles):
         vertices, triangles = make_manifold(vertices, triangles)
-        vertices, triangles = drop_new_crumbs(vertices, triangles, pieces)
+        vertices, triangles = drop_new_crumbs(vertices, triangles, lambda: count_pieces(len(welded[0]), welded[1]))
         vertices = pull_apart(vertices, triangles)
     vertices, triangles = drop_unused(vertices, triangles)
     return Mesh(vertices=np.ascontiguousarray(vertices, np.float32), faces=np.ascontiguousarray(triangles, np.int32))
@@ -75,11 +76,17 @@ def weld_short_edges(vertices: Array, faces: Array) -> tuple[Array, Array]:
     vertices = np.ascontiguousarray(vertices, np.float32)
     faces = np.ascontiguousarray(faces, np.int32)
     diagonal = float(np.linalg.norm(vertices.max(0) - vertices.min(0)))
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    length = np.linalg.norm(vertices[ends[:, 0]] - vertices[ends[:, 1]], axis=1)
-    ends = ends[length <= WELD * diagonal]
-    if len(ends):
-        graph = coo_matrix((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(len(vertices),) * 2)
+    # Column by column: rows of two and three are slow to gather and to add up.
+    columns, axes = (np.ascontiguousarray(x.T) for x in (faces, vertices))
+    short: list[list[Array]] = [[], []]
+    for start, end in ((0, 1), (1, 2), (2, 0)):
+        square = sum((axis[columns[start]] - axis[columns[end]]) ** 2 for axis in axes)
+        close = np.flatnonzero(square <= (WELD * diagonal) ** 2)
+        short[0].append(columns[start][close])
+        short[1].append(columns[end][close])
+    starts, ends = (np.concatenate(x) for x in short)
+    if len(starts):
+        graph = coo_matrix((np.ones(len(starts), np.int8), (starts, ends)), shape=(len(vertices),) * 2)
         _, group = connected_components(graph, directed=False)
         first = np.full(group.max() + 1, len(vertices), np.int64)
         np.minimum.at(first, group, np.arange(len(vertices)))
@@ -89,9 +96,18 @@ def weld_short_edges(vertices: Array, faces: Array) -> tuple[Array, Array]:
 
 def cancel_twins(faces: Array) -> Array:
     """Drop faces with a repeated corner, pairs of opposite faces (both), and repeated faces (all but one)."""
-    a, b, c = faces.T
-    faces = faces[(a != b) & (b != c) & (c != a)]
+    a, b, c = np.ascontiguousarray(faces.T)
+    whole = (a != b) & (b != c) & (c != a)
+    if not whole.all():
+        faces = faces[whole]
+        a, b, c = np.ascontiguousarray(faces.T)
     if len(faces) == 0:
+        return faces
+    # Faces with the same corners have the same sum of the corners' random numbers, and next to no others have: mostly
+    # one sort says that there are no twins.
+    numbers = np.random.default_rng(0).integers(0, 2**63, int(faces.max()) + 1, dtype=np.uint64)
+    sums = np.sort(numbers[a] + numbers[b] + numbers[c])
+    if not (sums[1:] == sums[:-1]).any():
         return faces
     ordered = np.sort(faces, 1).astype(np.int64)
     side = int(faces.max()) + 1
@@ -154,11 +170,12 @@ def make_manifold(vertices: Array, faces: Array) -> tuple[Array, Array]:
     return np.asarray(result.vert_properties, np.float32)[:, :3], np.asarray(result.tri_verts, np.int32)
 
 
-def drop_new_crumbs(vertices: Array, faces: Array, pieces: int) -> tuple[Array, Array]:
-    """Separating sheets that touched may set free small pieces: drop the smallest of those beyond `pieces`."""
+def drop_new_crumbs(vertices: Array, faces: Array, pieces: Callable[[], int]) -> tuple[Array, Array]:
+    """Separating sheets that touched may set free small pieces: drop the smallest of those beyond `pieces()`."""
     labels = label_pieces(len(vertices), faces)
     names, count = np.unique(labels, return_counts=True)
-    surplus = len(names) - pieces
+    # One piece is never too many, and most meshes are one: then nobody needs to know how many there were.
+    surplus = len(names) - pieces() if len(names) > 1 else 0
     if surplus <= 0:
         return vertices, faces
     crumbs = names[np.argsort(count)][:surplus]
@@ -171,8 +188,12 @@ def pull_apart(vertices: Array, faces: Array) -> Array:
 
     Readers of mesh files merge vertices by position; two sheets that only touch would become one non-manifold edge.
     """
-    _, place, count = np.unique(vertices, axis=0, return_inverse=True, return_counts=True)
-    shared = count[place.ravel()] > 1
+    # Who shares a position shares its x: that leaves few, in most meshes.
+    x = np.sort(vertices[:, 0])
+    alike = np.flatnonzero(np.isin(vertices[:, 0], x[1:][x[1:] == x[:-1]]))
+    _, place, count = np.unique(vertices[alike], axis=0, return_inverse=True, return_counts=True)
+    shared = np.zeros(len(vertices), bool)
+    shared[alike] = count[place.ravel()] > 1
     used = np.zeros(len(vertices), bool)
     used[faces.ravel()] = True
     shared &= used

@@ -11,8 +11,7 @@ decides where pixels say little, and the second term lets it decide what is fine
 between the samples of one view would turn into a hatching in the colours of another.
 rho grows slower than the square (Cauchy), so what one view says against all others counts little.
 The minimum is found by reweighting, and conjugate gradients within.
-Source: Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977; Hestenes and Stiefel,
-"Methods of conjugate gradients for solving linear systems", 1952.
+Source: Holland and Welsch, "Robust regression using iteratively reweighted least-squares", 1977.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from meshwright.colour import linear_to_srgb
 from meshwright.device import cpu_threads, map_threads
 from meshwright.geometry.atlas import Atlas
 from meshwright.rendering import rasterize_mesh
+from meshwright.texture.conjugate import conjugate_gradients
 from meshwright.texture.sight import JudgedView
 from meshwright.texture.texels import Texels
 from meshwright.types import Array, Camera, Mesh, Monitor
@@ -198,7 +198,7 @@ def _step(
         seen = weight * _rendered(views, x)
         return _filled(bands, x.shape, lambda band: band.seen @ seen + band.pull @ x)
 
-    return conjugate_gradients(apply, right, diagonal)
+    return conjugate_gradients(apply, right, diagonal, steps=STEPS, enough=ENOUGH)
 
 
 def _filled(bands: Sequence[_Band], shape: tuple[int, ...], of: Callable[[_Band], Array]) -> Array:
@@ -215,29 +215,3 @@ def _filled(bands: Sequence[_Band], shape: tuple[int, ...], of: Callable[[_Band]
 def _rendered(views: Sequence[Pixels], colour: Array) -> Array:
     """Texel values [M, C] as all views see them, one view after the other, float32 [P, C]."""
     return np.concatenate(map_threads(lambda view: np.asarray(view.matrix @ colour), views))
-
-
-def conjugate_gradients(apply: Callable[[Array], Array], right: Array, diagonal: Array) -> Array:
-    """Solve `apply(x) = right` for symmetric positive `apply`, scaled by its diagonal; columns share their steps.
-
-    Args:
-        apply: The matrix, on float32 [M, C].
-        right: float32 [M, C].
-        diagonal: Of the matrix, more than 0, float32 [M].
-    """
-    result, scratch = np.zeros_like(right), np.empty_like(right)
-    residual, inverse = right.copy(), (1.0 / diagonal)[:, None].astype(np.float32)
-    direction = inverse * residual
-    height = first = float(np.vdot(residual, direction))
-    for _ in range(STEPS):
-        if height <= ENOUGH**2 * first or height == 0.0:
-            break
-        product = apply(direction)
-        length = np.float32(height / float(np.vdot(direction, product)))
-        result += np.multiply(length, direction, out=scratch)
-        residual -= np.multiply(length, product, out=scratch)
-        np.multiply(inverse, residual, out=scratch)
-        before, height = height, float(np.vdot(residual, scratch))
-        direction *= np.float32(height / before)
-        direction += scratch
-    return result

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix, diags
 from scipy.sparse.csgraph import dijkstra
-from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from meshwright.device import map_threads
+from meshwright.texture.conjugate import conjugate_gradients
 from meshwright.types import Array, Mesh
 
 __all__ = ["SurfaceGraph", "build_graph"]
@@ -26,6 +26,11 @@ TURN = 0.03
 """A turn by 60 degrees is as far as so many extents, when the nearest place along the surface is looked for."""
 TINY = 1e-6
 """Pull towards the mean in `SurfaceGraph.settle`: decides only where a whole piece has no data."""
+
+SETTLED = 1000
+"""Steps at most until a field has settled; where the weight is more than 1 everywhere it takes about ten."""
+WRONG = 1e-4
+"""Share of what was wrong with a field, taken as what it was given, that may stay wrong."""
 
 TOGETHER = 8
 """Channels that one thread blurs."""
@@ -99,28 +104,27 @@ class SurfaceGraph:
         Solves (W + K) x = W field with K the graph's Laplace matrix: x follows the field where the weight is large
         against 1 and is harmonic where it is 0.
         """
-        adjacency = self.mean.copy()
-        adjacency.data[:] = 1.0
-        degree = np.asarray(adjacency.sum(1)).ravel()
-        mean = np.average(field, axis=0, weights=weight + 1e-9)
-        pull = weight + TINY
-        # Scaled to a diagonal of 1 (the links include each vertex's link to itself): then the largest weights do not
-        # decide when the solver is content.
-        scale = 1.0 / np.sqrt(pull + degree - 1.0)
-        system = (diags(scale) @ (diags(pull + degree) - adjacency) @ diags(scale)).tocsr()
-        right = weight[:, None] * field + TINY * mean
-        # Multi-resolution start: smoothed data spread far in few steps.
-        start, mass = weight[:, None] * field + TINY * mean, pull[:, None]
-        for _ in range(40):
-            start, mass = self.mean @ start, self.mean @ mass
-        start = start / mass
-        columns = []
-        for c in range(field.shape[1]):
-            first = start[:, c] / scale
-            # Solved for the correction, so that the tolerance is a share of what is still wrong.
-            wrong = scale * right[:, c] - system @ first
-            columns.append(scale * (first + cg(system, wrong, rtol=1e-3, maxiter=1000)[0]))
-        return np.stack(columns, 1)
+        pull = weight[:, None] + TINY
+        right = weight[:, None] * field + TINY * np.average(field, axis=0, weights=weight + 1e-9)
+        links = np.diff(self.mean.indptr)[:, None]
+
+        def apply(x: Array) -> Array:
+            # A vertex's link to itself is in both terms.
+            product = pull * x
+            product += links * (x - self.mean @ x)
+            return product
+
+        # Solved for the correction, so that the tolerance is a share of what is still wrong.
+        start = right / pull
+        wrong = right - apply(start)
+        return start + conjugate_gradients(
+            apply, wrong, (pull + links - 1.0)[:, 0], steps=SETTLED, enough=WRONG, dot=_sum_of_products
+        )
+
+
+def _sum_of_products(a: Array, b: Array) -> float:
+    # On one core: BLAS would wake all others for this, which takes longer.
+    return float(np.einsum("gc,gc->", a, b))
 
 
 def build_graph(mesh: Mesh) -> SurfaceGraph:

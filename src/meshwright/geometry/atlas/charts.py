@@ -68,7 +68,7 @@ def label_faces(vertices: Array, faces: Array, pairs: Array) -> Array:
     change in a round, so that two neighbours cannot swap for ever.
     """
     normals, area = face_normals(vertices, faces)
-    cosine = normals @ AXES.T
+    cosine = along_axes(normals, AXES)
     count = len(faces)
     graph = adjacency(pairs, count)
     # Cosines averaged over some rings carry the votes of the wider neighbourhood; noise does not survive it.
@@ -81,16 +81,27 @@ def label_faces(vertices: Array, faces: Array, pairs: Array) -> Array:
         smooth = (mean @ (weight @ smooth)) / total
     allowed = cosine >= np.minimum(LEAST_COSINE, cosine.max(1) - 1e-9)[:, None]
     score = np.where(allowed, 0.35 * cosine + 0.65 * smooth, -10.0)
+    return absorb_small(vote(score, graph), cosine, area / area.sum(), pairs)
+
+
+def vote(score: Array, graph: csr_matrix) -> Array:
+    """Labels int64 [F] with the best scores, of float64 [F, 6] and a quarter for each neighbour of the same label."""
     labels: Array = score.argmax(1)
+    votes = graph @ np.eye(6)[labels]
+    best = (score + 0.25 * votes).argmax(1)
     random = np.random.default_rng(0)
     for _ in range(STEPS):
-        votes = graph @ np.eye(6)[labels]
-        best = (score + 0.25 * votes).argmax(1)
-        change = (best != labels) & (random.random(count) < 0.5)
-        if not (best != labels).any():
+        change = np.flatnonzero((best != labels) & (random.random(len(score)) < 0.5))
+        if np.array_equal(best, labels):
             break
-        labels = np.where(change, best, labels)
-    return absorb_small(labels, cosine, area / area.sum(), pairs)
+        # Few change, and nothing is new but around them.
+        links = graph[change]
+        each = np.diff(links.indptr)
+        np.subtract.at(votes, (links.indices, np.repeat(labels[change], each)), links.data)
+        labels[change] = best[change]
+        np.add.at(votes, (links.indices, np.repeat(labels[change], each)), links.data)
+        best[links.indices] = (score[links.indices] + 0.25 * votes[links.indices]).argmax(1)
+    return labels
 
 
 def absorb_small(labels: Array, cosine: Array, area: Array, pairs: Array) -> Array:
@@ -100,16 +111,23 @@ def absorb_small(labels: Array, cosine: Array, area: Array, pairs: Array) -> Arr
         labels: int64 [F]; cosine: of each face with each axis float64 [F, 6].
         area: Share of the surface float64 [F]; pairs: int64 [E, 2].
     """
+    # The charts of the beginning only ever join: from here on they are what moves.
+    parts = connect(labels, pairs)
+    order = np.argsort(parts, kind="stable")
+    faces, area = np.bincount(parts), np.bincount(parts, area)
+    first = np.cumsum(faces) - faces
+    least, labels = np.minimum.reduceat(cosine[order], first), labels[order][first]
+    pairs = parts[pairs]
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     for _ in range(8):
         charts = connect(labels, pairs)
         count = int(charts.max()) + 1
-        size = np.bincount(charts, minlength=count)
+        size = np.bincount(charts, faces, count)
         small = (size < SMALL) & (np.bincount(charts, area, count) < TINY_AREA)
         if not small.any():
             break
         worst = np.full((count, 6), np.inf)
-        for axis in range(6):
-            np.minimum.at(worst[:, axis], charts, cosine[:, axis])
+        np.minimum.at(worst, charts, least)
         border = pairs[labels[pairs[:, 0]] != labels[pairs[:, 1]]]
         votes = np.zeros((count, 6))
         for one, other in ((0, 1), (1, 0)):
@@ -127,7 +145,7 @@ def absorb_small(labels: Array, cosine: Array, area: Array, pairs: Array) -> Arr
         if not moving.any():
             break
         labels = np.where(moving[charts], wanted[charts], labels)
-    return labels
+    return labels[parts]
 
 
 def adjacency(pairs: Array, count: int) -> csr_matrix:
@@ -153,5 +171,13 @@ def project(vertices: Array, faces: Array, labels: Array) -> tuple[Array, Array]
     Returns:
         Corner positions float64 [F, 3, 2] in units of the mesh, and heights above the picture float64 [F, 3].
     """
-    corners = vertices.astype(np.float64)[faces]
-    return np.einsum("fkc,fpc->fkp", corners, PLANES[labels]), np.einsum("fkc,fc->fk", corners, AXES[labels])
+    points = vertices.astype(np.float64)
+    # Every vertex in all six pictures, then each corner from its own.
+    places, heights = (along_axes(points, directions)[faces, labels[:, None]] for directions in (PLANES, AXES))
+    return places, heights
+
+
+def along_axes(points: Array, directions: Array) -> Array:
+    """Products of points [N, 3] with directions [..., 3] along the axes, [N, ...]: picked out, and mirrored."""
+    # A product of matrices would wake all cores for this.
+    return points[:, np.abs(directions).argmax(-1)] * directions.sum(-1)

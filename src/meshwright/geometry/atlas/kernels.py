@@ -1,6 +1,7 @@
-"""Warp kernels that mark which cells of a chart's own bitmap its triangles touch, and which lie under others.
+"""Warp kernels that mark which cells of a chart's own bitmap its triangles touch, which of them lie under others, and
+where in the square there is room for a bitmap.
 
-Letters: F triangles. All bitmaps lie behind each other in one flat array; each triangle knows where its own begins.
+Letters: C charts, F triangles. All bitmaps lie behind each other in one flat array; `begin` says where each begins.
 Positions are in cells of that bitmap; the centre of the cell in column 0, row 0 is (0.5, 0.5). Triangles are
 counter-clockwise with x to the right and y up (or along the rows: the kernels do not care).
 """
@@ -47,36 +48,81 @@ def inside_by(a: wp.vec2, b: wp.vec2, p: wp.vec2) -> float:
     return (along[0] * (p[1] - a[1]) - along[1] * (p[0] - a[0])) / wp.max(wp.length(along), 1.0e-12)
 
 
-@wp.func
-def weights_at(a: wp.vec2, b: wp.vec2, c: wp.vec2, p: wp.vec2) -> wp.vec3:
-    """Barycentric weights; (-1, -1, -1) for a triangle without area."""
-    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    if area <= 0.0:
-        return wp.vec3(-1.0, -1.0, -1.0)
-    u = ((b[0] - p[0]) * (c[1] - p[1]) - (b[1] - p[1]) * (c[0] - p[0])) / area
-    v = ((c[0] - p[0]) * (a[1] - p[1]) - (c[1] - p[1]) * (a[0] - p[0])) / area
-    return wp.vec3(u, v, 1.0 - u - v)
+@wp.struct
+class Plane:
+    """A counter-clockwise triangle as rows of cells see it."""
 
-
-UNKNOWN = wp.constant(wp.float32(1.0e30))
+    lean: wp.vec3  # by how much edges a-b, b-c, c-a move along x from row to row
+    slope: wp.vec2  # how the height rises along x and y
+    low: wp.float32  # of the corners' heights
+    high: wp.float32
 
 
 @wp.func
-def level_at(a: wp.vec2, b: wp.vec2, c: wp.vec2, heights: wp.vec3, x: wp.int32, y: wp.int32) -> float:
-    """The triangle's height at the centre of a cell; `-UNKNOWN` where it does not cover it."""
-    w = weights_at(a, b, c, wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5))
-    if wp.min(w) < 0.0:
-        return -UNKNOWN
-    return w[0] * heights[0] + w[1] * heights[1] + w[2] * heights[2]
+def lean_of(a: wp.vec2, b: wp.vec2) -> float:
+    """How far edge a-b moves along x, for each unit along y; 0 where it lies along x."""
+    if b[1] == a[1]:
+        return 0.0
+    return (b[0] - a[0]) / (b[1] - a[1])
+
+
+@wp.func
+def plane_of(a: wp.vec2, b: wp.vec2, c: wp.vec2, heights: wp.vec3) -> Plane:
+    u = b - a
+    v = c - a
+    area = u[0] * v[1] - u[1] * v[0]
+    rise = heights[1] - heights[0]
+    climb = heights[2] - heights[0]
+    plane = Plane()
+    plane.lean = wp.vec3(lean_of(a, b), lean_of(b, c), lean_of(c, a))
+    plane.slope = wp.vec2((rise * v[1] - climb * u[1]) / area, (climb * u[0] - rise * v[0]) / area)
+    plane.low = wp.min(heights)
+    plane.high = wp.max(heights)
+    return plane
+
+
+@wp.func
+def cells_between(a: wp.vec2, b: wp.vec2, lean: float, y: float, span: wp.vec2) -> wp.vec2:
+    """What edge a-b of a counter-clockwise triangle leaves of a span of columns, by the cell centres on line `y`."""
+    # In columns: the centre of column 0 is at 0.5.
+    x = a[0] + lean * (y - a[1]) - 0.5
+    if b[1] < a[1]:
+        return wp.vec2(wp.max(span[0], wp.ceil(x)), span[1])
+    if b[1] > a[1]:
+        return wp.vec2(span[0], wp.min(span[1], wp.floor(x)))
+    if (b[0] - a[0]) * (y - a[1]) < 0.0:
+        return wp.vec2(1.0, 0.0)
+    return span
+
+
+@wp.func
+def cells_across(plane: Plane, a: wp.vec2, b: wp.vec2, c: wp.vec2, y: float, span: wp.vec2) -> wp.vec2:
+    """The first and the last column of a span whose cell centres on line `y` the triangle covers."""
+    left = cells_between(a, b, plane.lean[0], y, span)
+    left = cells_between(b, c, plane.lean[1], y, left)
+    return cells_between(c, a, plane.lean[2], y, left)
+
+
+@wp.func
+def level_at(plane: Plane, start: float, x: wp.int32) -> float:
+    """The height `x` columns from the start of a row, kept between the corners': the slope of a sliver is anything."""
+    return wp.clamp(start + plane.slope[0] * wp.float32(x), plane.low, plane.high)
+
+
+@wp.func
+def winds(a: wp.vec2, b: wp.vec2, c: wp.vec2) -> wp.bool:
+    """Whether the triangle has an area, and runs counter-clockwise."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0.0
 
 
 @wp.kernel
 def mark_touched_kernel(
     # In:
     corners: wp.array2d[wp.vec2],  # [F, 3]
-    offset: wp.array[wp.int32],  # [F] where the triangle's bitmap begins in `touched`
-    width: wp.array[wp.int32],  # [F] columns of that bitmap
-    height: wp.array[wp.int32],  # [F] rows of that bitmap
+    charts: wp.array[wp.int32],  # [F] which bitmap
+    begin: wp.array[wp.int32],  # [C] where a bitmap begins in `touched`
+    width: wp.array[wp.int32],  # [C] its columns
+    height: wp.array[wp.int32],  # [C] its rows
     margin: float,  # cells
     # Out:
     touched: wp.array[wp.uint8],
@@ -86,24 +132,27 @@ def mark_touched_kernel(
     a = corners[f, 0]
     b = corners[f, 1]
     c = corners[f, 2]
-    box = reach_of(a, b, c, margin, width[f], height[f])
+    chart = charts[f]
+    columns = width[chart]
+    box = reach_of(a, b, c, margin, columns, height[chart])
     # A square of side 1 reaches sqrt(1/2) from its centre.
     least = -(margin + 0.7072)
     for y in range(box.low_y, box.high_y + 1):
         for x in range(box.low_x, box.high_x + 1):
             p = wp.vec2(wp.float32(x) + 0.5, wp.float32(y) + 0.5)
             if inside_by(a, b, p) >= least and inside_by(b, c, p) >= least and inside_by(c, a, p) >= least:
-                touched[offset[f] + y * width[f] + x] = wp.uint8(1)
+                touched[begin[chart] + y * columns + x] = wp.uint8(1)
 
 
 @wp.kernel
 def raise_height_kernel(
     # In:
     corners: wp.array2d[wp.vec2],  # [F, 3]
-    heights: wp.array2d[wp.float32],  # [F, 3]
-    offset: wp.array[wp.int32],  # [F]
-    width: wp.array[wp.int32],  # [F]
-    height: wp.array[wp.int32],  # [F]
+    heights: wp.array[wp.vec3],  # [F] at the three corners
+    charts: wp.array[wp.int32],  # [F]
+    begin: wp.array[wp.int32],  # [C]
+    width: wp.array[wp.int32],  # [C]
+    height: wp.array[wp.int32],  # [C]
     first: wp.int32,  # rows that begin from this cell on
     stop: wp.int32,  # to this one, which is left out
     # Out:
@@ -114,24 +163,31 @@ def raise_height_kernel(
     a = corners[f, 0]
     b = corners[f, 1]
     c = corners[f, 2]
-    box = reach_of(a, b, c, 0.0, width[f], height[f])
-    for y in range(box.low_y, box.high_y + 1):
-        row = offset[f] + y * width[f]
-        if row >= first and row < stop:
-            for x in range(box.low_x, box.high_x + 1):
-                level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
-                if level > -UNKNOWN:
-                    wp.atomic_max(top, row + x, level)
+    chart = charts[f]
+    columns = width[chart]
+    if winds(a, b, c):
+        box = reach_of(a, b, c, 0.0, columns, height[chart])
+        plane = plane_of(a, b, c, heights[f])
+        for y in range(box.low_y, box.high_y + 1):
+            row = begin[chart] + y * columns
+            if row >= first and row < stop:
+                line = wp.float32(y) + 0.5
+                span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
+                span = cells_across(plane, a, b, c, line, span)
+                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
+                for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
+                    top[row + x] = wp.max(top[row + x], level_at(plane, start, x))
 
 
 @wp.kernel
 def find_hidden_kernel(
     # In:
     corners: wp.array2d[wp.vec2],  # [F, 3]
-    heights: wp.array2d[wp.float32],  # [F, 3]
-    offset: wp.array[wp.int32],  # [F]
-    width: wp.array[wp.int32],  # [F]
-    height: wp.array[wp.int32],  # [F]
+    heights: wp.array[wp.vec3],  # [F] at the three corners
+    charts: wp.array[wp.int32],  # [F]
+    begin: wp.array[wp.int32],  # [C]
+    width: wp.array[wp.int32],  # [C]
+    height: wp.array[wp.int32],  # [C]
     first: wp.int32,
     stop: wp.int32,
     top: wp.array[wp.float32],
@@ -144,66 +200,99 @@ def find_hidden_kernel(
     a = corners[f, 0]
     b = corners[f, 1]
     c = corners[f, 2]
-    box = reach_of(a, b, c, 0.0, width[f], height[f])
-    for y in range(box.low_y, box.high_y + 1):
-        row = offset[f] + y * width[f]
-        if row >= first and row < stop:
-            for x in range(box.low_x, box.high_x + 1):
+    chart = charts[f]
+    columns = width[chart]
+    if winds(a, b, c):
+        box = reach_of(a, b, c, 0.0, columns, height[chart])
+        plane = plane_of(a, b, c, heights[f])
+        for y in range(box.low_y, box.high_y + 1):
+            row = begin[chart] + y * columns
+            if row >= first and row < stop:
+                line = wp.float32(y) + 0.5
+                span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
+                span = cells_across(plane, a, b, c, line, span)
                 # A cell centre on a shared edge may count for both faces; they then agree about the height.
-                level = level_at(a, b, c, wp.vec3(heights[f, 0], heights[f, 1], heights[f, 2]), x, y)
-                if level > -UNKNOWN and level < top[row + x] - slack:
-                    hidden[f] = wp.uint8(1)
+                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
+                for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
+                    if level_at(plane, start, x) < top[row + x] - slack:
+                        hidden[f] = wp.uint8(1)
+                        return
 
 
 @wp.func
-def word_at(
-    masks: wp.array[wp.uint64], begin: wp.int32, words: wp.int32, row: wp.int32, word: wp.int32, shift: wp.int32
-) -> wp.uint64:
-    """One word of a bitmap's row after moving the row `shift` (0 to 63) cells to the right."""
-    found = wp.uint64(0)
-    if word < words:
-        found = masks[begin + row * words + word] << wp.uint64(shift)
-    if shift > 0 and word > 0:
-        found = found | (masks[begin + row * words + word - 1] >> wp.uint64(64 - shift))
-    return found
-
-
-@wp.func
-def clashes(
-    masks: wp.array[wp.uint64],
+def find_runs(
+    cells: wp.array[wp.uint8],
     begin: wp.int32,
-    words: wp.int32,
+    columns: wp.int32,
     rows: wp.int32,
-    taken: wp.array[wp.uint64],
-    across: wp.int32,
-    x: wp.int32,
-    y: wp.int32,
-) -> wp.bool:
-    """Whether a bitmap whose first cell lies at column x of row y shares a cell with what is taken."""
-    first = x >> 6
-    shift = x & 63
-    last = wp.min(words, across - 1 - first)
-    for row in range(rows):
-        for word in range(last + 1):
-            if (word_at(masks, begin, words, row, word, shift) & taken[(y + row) * across + first + word]) != wp.uint64(
-                0
-            ):
-                return True
-    return False
+    turned: wp.int32,
+    first: wp.int32,
+    runs: wp.array[wp.vec3i],
+) -> wp.int32:
+    """List the runs of marked cells, row by row, from place `first` on: row, first column, column after the last.
+
+    The rows are those of the bitmap as it is, or after a quarter turn, in which (x, y) comes to (rows - 1 - y, x).
+
+    Returns:
+        The place after the last run.
+    """
+    across = columns
+    up = rows
+    # By how much the next cell of a row lies further on, and the first cell of the next row.
+    beside = wp.int32(1)
+    above = columns
+    start = begin
+    if turned > 0:
+        across = rows
+        up = columns
+        beside = -columns
+        above = wp.int32(1)
+        start = begin + (rows - 1) * columns
+    count = first
+    for y in range(up):
+        x = wp.int32(0)
+        while x < across:
+            if cells[start + y * above + x * beside] != wp.uint8(0):
+                low = x
+                while x < across and cells[start + y * above + x * beside] != wp.uint8(0):
+                    x += 1
+                runs[count] = wp.vec3i(y, low, x)
+                count += 1
+            x += 1
+    return count
+
+
+@wp.func
+def take(
+    row: wp.int32, low: wp.int32, high: wp.int32, next_taken: wp.array2d[wp.int32], next_free: wp.array2d[wp.int32]
+):
+    """Mark columns from `low` to `high` (left out) of a row of the square as taken."""
+    after = next_free[row, high]
+    for back in range(1, high + 1):
+        x = high - back
+        if x >= low:
+            next_taken[row, x] = x
+            next_free[row, x] = after
+        elif next_free[row, x] == x:
+            next_taken[row, x] = next_taken[row, x + 1]
+        else:
+            next_free[row, x] = next_free[row, x + 1]
 
 
 @wp.kernel
 def place_kernel(
     # In:
-    masks: wp.array[wp.uint64],  # rows of all bitmaps, 64 cells a word, the lowest bit first
-    begin: wp.array2d[wp.int32],  # [C, 2] where a bitmap begins in `masks`, as it is and turned
-    width: wp.array2d[wp.int32],  # [C, 2] columns
-    height: wp.array2d[wp.int32],  # [C, 2] rows
+    cells: wp.array[wp.uint8],  # all bitmaps, row by row
+    begin: wp.array[wp.int32],  # [C] where a bitmap begins in `cells`
+    width: wp.array[wp.int32],  # [C] its columns
+    height: wp.array[wp.int32],  # [C] its rows
     order: wp.array[wp.int32],  # [C] which comes when
     grid: wp.int32,  # cells per side of the square
-    across: wp.int32,  # words per row of the square
+    # Scratch:
+    runs: wp.array[wp.vec3i],  # room for those of any bitmap, as it is and turned
+    next_taken: wp.array2d[wp.int32],  # [grid, grid + 1] the first taken column from here on; `grid` at first
+    next_free: wp.array2d[wp.int32],  # [grid, grid + 1] the first free one; each its own at first
     # Out:
-    taken: wp.array[wp.uint64],  # [grid * across]
     places: wp.array2d[wp.int32],  # [C, 3] column, row, turned
     missed: wp.array[wp.int32],  # [1] bitmaps without a place; the first ends it
 ):
@@ -214,32 +303,48 @@ def place_kernel(
         best_x = wp.int32(-1)
         best_y = wp.int32(0)
         best_way = wp.int32(0)
+        best_first = wp.int32(0)
+        best_stop = wp.int32(0)
+        first = wp.int32(0)
         for way in range(2):
-            rows = height[chart, way]
-            columns = width[chart, way]
-            words = (columns + 63) >> 6
+            columns = width[chart]
+            rows = height[chart]
+            if way > 0:
+                columns = height[chart]
+                rows = width[chart]
+            stop = find_runs(cells, begin[chart], width[chart], height[chart], way, first, runs)
+            run = first
             y = wp.int32(0)
             while y + rows <= grid and y + rows < best_top:
                 x = wp.int32(0)
-                while x + columns <= grid:
-                    if not clashes(masks, begin[chart, way], words, rows, taken, across, x, y):
-                        best_top = y + rows
-                        best_x = x
-                        best_y = y
-                        best_way = way
-                        break
-                    x += 1
+                clear = first
+                while clear < stop and x + columns <= grid:
+                    low = runs[run][1]
+                    hit = next_taken[y + runs[run][0], x + low]
+                    if hit < x + runs[run][2]:
+                        # No place to the left of where this run begins behind what it ran into can be free.
+                        x = next_free[y + runs[run][0], hit] - low
+                        clear = first
+                    else:
+                        clear += 1
+                        run += 1
+                        if run == stop:
+                            run = first
+                if x + columns <= grid:
+                    best_top = y + rows
+                    best_x = x
+                    best_y = y
+                    best_way = way
+                    best_first = first
+                    best_stop = stop
                 y += 1
+            first = stop
         if best_x < 0:
             missed[0] = 1
             return
-        words = (width[chart, best_way] + 63) >> 6
-        first = best_x >> 6
-        last = wp.min(words, across - 1 - first)
-        for row in range(height[chart, best_way]):
-            for word in range(last + 1):
-                place = (best_y + row) * across + first + word
-                taken[place] = taken[place] | word_at(masks, begin[chart, best_way], words, row, word, best_x & 63)
+        for number in range(best_first, best_stop):
+            found = runs[number]
+            take(best_y + found[0], best_x + found[1], best_x + found[2], next_taken, next_free)
         places[chart, 0] = best_x
         places[chart, 1] = best_y
         places[chart, 2] = best_way

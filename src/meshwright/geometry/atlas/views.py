@@ -68,18 +68,14 @@ def split_overlaps(
 def _hidden(corners: Array, heights: Array, charts: Array, slack: float) -> Array:
     """Which faces lie under another one of their chart by more than `slack`, bool [F]; corners are in cells."""
     charts = np.unique(charts, return_inverse=True)[1]
-    local, begin, width, height = bitmap_layout(corners, charts, 0.0)
-    size = int(begin[-1]) + int(width[-1]) * int(height[-1])
-    top = wp.full(size, -1e30, dtype=wp.float32, device="cpu")
+    layout = bitmap_layout(corners, charts, 0.0)
+    top = wp.full(layout.cells, -1e30, dtype=wp.float32, device="cpu")
     hidden = wp.zeros(len(charts), dtype=wp.uint8, device="cpu")
-    common = [
-        wp.array(local, dtype=wp.vec2, device="cpu"),
-        wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.float32, device="cpu"),
-        *(wp.array(np.ascontiguousarray(x[charts]), dtype=wp.int32, device="cpu") for x in (begin, width, height)),
-    ]
+    flat, *bitmaps = layout.on_host()
+    common = [flat, wp.array(np.ascontiguousarray(heights, np.float32), dtype=wp.vec3, device="cpu"), *bitmaps]
     # Each core has rows of its own: nobody else writes to them.
-    parts = min(cpu_threads(), MOST_PARTS) if size >= SMALL else 1
-    ends = [size * part // parts for part in range(parts + 1)]
+    parts = min(cpu_threads(), MOST_PARTS) if layout.cells >= SMALL else 1
+    ends = [layout.cells * part // parts for part in range(parts + 1)]
 
     def look(part: int) -> None:
         band = [*common, ends[part], ends[part + 1]]

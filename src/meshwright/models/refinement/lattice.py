@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from meshwright._warp import load_kernels, wp
 from meshwright.device import map_threads
+from meshwright.models.refinement import kernels
 from meshwright.types import Array
 
 __all__ = ["FOLD_FREE", "Lattice", "Weights", "apply", "lattice_around", "on_device"]
@@ -23,7 +25,7 @@ __all__ = ["FOLD_FREE", "Lattice", "Weights", "apply", "lattice_around", "on_dev
 FOLD_FREE = 0.48
 """Cells by which control points may move without folding space."""
 _AT_ONCE = 2**14
-"""Points whose weights are in memory at once."""
+"""Points that one thread moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,15 +59,29 @@ class Lattice:
         corner = (first.astype(np.int32) - 1) @ strides
         i, j, k = np.ogrid[:4, :4, :4]
         around = (i * strides[0] + j * strides[1] + k).astype(np.int32).ravel()
-        columns = (corner[:, None] + around).astype(np.int32)
+        columns = corner[:, None] + around
         starts = np.arange(len(points) + 1, dtype=np.int32) * 64
         return sparse.csr_matrix((values.ravel(), columns.ravel(), starts), shape=(len(points), self.count))
 
     def displaced(self, points: Array, controls: Array) -> Array:
-        """How far `points` [P, 3] move with displacements of the control points [count, 3], float64 [P, 3]."""
-        parts = [points[start : start + _AT_ONCE] for start in range(0, len(points), _AT_ONCE)]
-        moved = map_threads(lambda part: self.weights(part) @ controls, parts)
-        return np.concatenate([np.zeros((0, 3)), *moved])
+        """How far `points` [P, 3], which it covers, move with displacements of the control points [count, 3].
+
+        Returns:
+            float64 [P, 3].
+        """
+        load_kernels(kernels.__name__, "cpu")
+        field = wp.array(np.reshape(controls, (*self.shape, 3)), dtype=wp.vec3d, device="cpu")
+        moved = np.zeros((len(points), 3))
+
+        def move(start: int) -> None:
+            part = slice(start, start + _AT_ONCE)
+            given = wp.array(points[part], dtype=wp.vec3d, device="cpu")
+            found = wp.array(moved[part], dtype=wp.vec3d, device="cpu", copy=False)
+            inputs = [given, wp.vec3d(*self.origin.tolist()), self.cell, field]
+            wp.launch(kernels.displace_kernel, len(given), inputs, [found], device="cpu")
+
+        map_threads(move, range(0, len(points), _AT_ONCE))
+        return moved
 
     def bending(self, controls: torch.Tensor) -> torch.Tensor:
         """Sum of squared second differences of control displacements [count, 3], in cells: how uneven they are."""
@@ -127,6 +143,17 @@ def on_device(weights: sparse.csr_matrix, device: str) -> tuple[Weights, Weights
     def tensors(matrix: sparse.csr_matrix) -> Weights:
         kinds = (np.int32, np.int32, np.float32)
         parts = zip((matrix.indices, matrix.indptr[:-1], matrix.data), kinds, strict=True)
-        return Weights(*(torch.from_numpy(part.astype(kind)).to(device) for part, kind in parts))
+        return Weights(*(torch.from_numpy(part.astype(kind, copy=False)).to(device) for part, kind in parts))
 
-    return tensors(weights), tensors(weights.T.tocsr())
+    plain = tensors(weights)
+    # A GPU sorts faster than a second matrix comes to it.
+    return plain, tensors(weights.T.tocsr()) if device == "cpu" else transposed(plain, weights.shape[1])
+
+
+def transposed(weights: Weights, count: int) -> Weights:
+    """Weights of `count` columns, column by column, each column's in the order of the rows."""
+    columns, order = torch.sort(weights.columns, stable=True)
+    entries = torch.arange(len(order), dtype=torch.int32, device=order.device)
+    rows = torch.searchsorted(weights.starts, entries, right=True, out_int32=True) - 1
+    starts = torch.searchsorted(columns, torch.arange(count, dtype=torch.int32, device=order.device), out_int32=True)
+    return Weights(rows[order], starts, weights.values[order])

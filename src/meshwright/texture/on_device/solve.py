@@ -117,7 +117,7 @@ def solve_texture(
 def conjugate_gradients(
     apply: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor, diagonal: torch.Tensor
 ) -> torch.Tensor:
-    """As `meshwright.texture.solve.conjugate_gradients`, without asking the device whether it is done."""
+    """As `meshwright.texture.conjugate.conjugate_gradients`, without asking the device whether it is done."""
     result = torch.zeros_like(right)
     residual, inverse = right.clone(), (1.0 / diagonal)[:, None]
     scaled = inverse * residual
