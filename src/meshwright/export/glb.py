@@ -17,8 +17,7 @@ import numpy as np
 
 from meshwright import __version__
 from meshwright.export.corners import check_textured, split_vertices
-from meshwright.export.files import write_atomic
-from meshwright.export.png import encode_png
+from meshwright.export.files import encode_png, write_atomic
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["write_glb"]

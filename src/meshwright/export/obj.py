@@ -41,15 +41,14 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | 
     """
     check_textured(textured)
     mesh, library = textured.mesh, path.with_suffix(".mtl")
-    pieces: list[Callable[[], bytes]] = [
-        lambda: f"# meshwright {__version__}\nmtllib {library.name}\no object\n".encode(),
-        lambda: _rows(b"v", mesh.vertices, 9),
-        lambda: _rows(b"vt", textured.uv, 9),
-        lambda: _rows(b"vn", mesh.vertex_normals(), 6),
-        lambda: f"usemtl {MATERIAL}\ns 1\n".encode(),
-        lambda: _faces(mesh.faces, textured.uv_faces),
-    ]
-    text = map_threads(lambda piece: piece(), pieces)
+    # Nine digits bring every float32 back exactly.
+    lines = [f"# meshwright {__version__}", f"mtllib {library.name}", "o object"]
+    lines += _rows("v %.9g %.9g %.9g", mesh.vertices)
+    lines += _rows("vt %.9g %.9g", textured.uv)
+    lines += _rows("vn %.6g %.6g %.6g", mesh.vertex_normals())
+    lines += [f"usemtl {MATERIAL}", "s 1"]
+    v, t = (mesh.faces + 1).tolist(), (textured.uv_faces + 1).tolist()
+    lines += [f"f {a}/{i}/{a} {b}/{j}/{b} {c}/{k}/{c}" for (a, b, c), (i, j, k) in zip(v, t, strict=True)]
     encoded = encode_png(textured.base_color_srgb) if png is None else png()
     texture = write_atomic(path.with_suffix(".png"), encoded)
     # No specular part, no emission: the photographs' light is in the base colour already.
@@ -57,7 +56,7 @@ def write_obj(textured: TexturedMesh, path: Path, *, png: Callable[[], bytes] | 
     if textured.material is not None:
         material += _write_maps(textured.material, path)
     write_atomic(library, "\n".join([f"# meshwright {__version__}", *material, ""]).encode())
-    write_atomic(path, b"".join(text))
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
     return path, library, texture
 
 
@@ -79,18 +78,8 @@ def _write_maps(material: MaterialMaps, path: Path) -> list[str]:
     return [*lines, f"# seen under the light of {light.name}"]
 
 
-def _rows(word: bytes, values: Array, digits: int) -> bytes:
-    columns = [field for column in values.T for field in (b" ", decimals(column, digits))]
-    return lines(word, *columns)
-
-
-def _faces(faces: Array, uv_faces: Array) -> bytes:
-    """A vertex and its normal have one number."""
-    parts: list[bytes | Array] = [b"f"]
-    for corner in range(3):
-        vertex, coordinate = wholes(faces[:, corner] + 1), wholes(uv_faces[:, corner] + 1)
-        parts += [b" ", vertex, b"/", coordinate, b"/", vertex]
-    return lines(*parts)
+def _rows(pattern: str, values: Array) -> list[str]:
+    return [pattern % tuple(row) for row in values.tolist()]
 
 
 @dataclass(frozen=True)

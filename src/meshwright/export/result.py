@@ -15,7 +15,7 @@ from meshwright.export.glb import write_glb
 from meshwright.export.obj import write_obj
 from meshwright.export.panorama import rgbe_decode, rgbe_encode
 from meshwright.export.ply import write_ply
-from meshwright.export.png import encode_png
+from meshwright.export.files import encode_png
 from meshwright.transforms import write_cameras
 from meshwright.types import Camera, TexturedMesh
 
