@@ -23,6 +23,9 @@ SOLID_MASK = 0.98
 STEEP = 12.0
 """A jump of depth over three pixels beyond so many pixels' worth is an occluding edge, not a slope (80 degrees)."""
 
+BESIDE = 16
+"""Pixels beyond the outermost clean ones that still look for the nearest clean one; those beyond continue them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedView:
@@ -69,11 +72,14 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
     image = view.rgb
     trust = np.zeros(clean.shape, np.float32)
     if clean.any():
+        box = _around(clean)
+        near = clean[box]
         # Nothing is known beyond the frame, so its border counts as a silhouette.
-        inside = distance_transform_edt(np.pad(clean, 1))[1:-1, 1:-1]
-        trust = np.clip((inside - erode) / ramp, 0.0, 1.0).astype(np.float32)
-        row, column = distance_transform_edt(~clean, return_distances=False, return_indices=True)
-        image = view.rgb[row, column]
+        inside = distance_transform_edt(np.pad(near, 1))[1:-1, 1:-1]
+        trust[box] = np.clip((inside - erode) / ramp, 0.0, 1.0)
+        row, column = distance_transform_edt(~near, return_distances=False, return_indices=True)
+        rest = [(part.start, length - part.stop) for part, length in zip(box, clean.shape, strict=True)]
+        image = np.pad(view.rgb[box][row, column], (*rest, (0, 0)), mode="edge")
     return JudgedView(
         eye=eye_of(camera),
         image=wp.array(image, dtype=wp.vec3, device=device, copy=False),
@@ -82,6 +88,16 @@ def judge_view(view: View, camera: Camera, mesh: Mesh, erode: float, ramp: float
         photograph=view.rgb,
         whole=whole,
     )
+
+
+def _around(clean: Array) -> tuple[slice, slice]:
+    """The rows and columns of the clean pixels, and `BESIDE` more on every side."""
+    found = (np.flatnonzero(clean.any(axis)) for axis in (1, 0))
+    rows, columns = (
+        slice(max(int(n[0]) - BESIDE, 0), min(int(n[-1]) + 1 + BESIDE, length))
+        for n, length in zip(found, clean.shape, strict=True)
+    )
+    return rows, columns
 
 
 def eye_of(camera: Camera) -> Any:
