@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from meshwright import __version__
-from meshwright.device import map_threads
 from meshwright.export.corners import check_textured
-from meshwright.export.files import write_atomic
+from meshwright.export.files import encode_png, write_atomic
 from meshwright.export.panorama import LIGHT_SUFFIX, write_hdr
-from meshwright.export.png import encode_png
-from meshwright.export.text import decimals, lines, wholes
 from meshwright.types import Array, MaterialMaps, TexturedMesh
 
 __all__ = ["PlainObj", "read_plain_obj", "write_obj"]

@@ -11,11 +11,11 @@ import numpy as np
 
 from meshwright.errors import OptionError, ShapeError
 from meshwright.export.corners import check_textured
+from meshwright.export.files import encode_png
 from meshwright.export.glb import write_glb
 from meshwright.export.obj import write_obj
 from meshwright.export.panorama import rgbe_decode, rgbe_encode
 from meshwright.export.ply import write_ply
-from meshwright.export.files import encode_png
 from meshwright.transforms import write_cameras
 from meshwright.types import Camera, TexturedMesh
 
