@@ -130,4 +130,5 @@ def test_a_refinement_is_the_same_with_and_without_graphs(views_at_once: int) ->
     for ours, others, hosts in zip(graph.report["levels"], plain.report["levels"], host.report["levels"], strict=True):  # type: ignore[call-overload]
         assert ours["loss_first"] == pytest.approx(others["loss_first"], rel=1e-3)
         assert ours["loss_best"] == pytest.approx(others["loss_best"], rel=0.05)
-        assert ours["loss_best"] == pytest.approx(hosts["loss_best"], rel=0.05)
+        # On a CPU alone, with the same texture coordinates: moving vertices by 1e-7 changes this by up to 19 %.
+        assert ours["loss_best"] == pytest.approx(hosts["loss_best"], rel=0.25)
