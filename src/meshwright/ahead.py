@@ -192,14 +192,30 @@ def _serve(asks: BinaryIO, result: BinaryIO) -> None:
     views = read_inputs(
         source, config.inputs, depth_dir=config.depth_dir, spread=partial(map_forked, meanwhile=get_ready)
     )
-    answers = _Answers(result)  # not before: it is a thread
+    # Not before: these are threads.
+    answers, device = _Answers(result), _told(asks)
     answers.found("read", views)
     from meshwright.first_stages import carve, find_cameras
 
     solution = find_cameras(views, config, answers)
     answers.found("cameras", solution)
-    answers.found("shape", carve(solution, config, pickle.load(asks), answers))
+    answers.found("shape", carve(solution, config, device.get(), answers))
     answers.close()
+
+
+def _told(asks: BinaryIO) -> queue.SimpleQueue[str]:
+    """Where the device will be; this process ends with the one that asks."""
+    device: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def attend() -> None:
+        try:
+            device.put(pickle.load(asks))
+            asks.read(1)
+        finally:
+            os._exit(1)
+
+    threading.Thread(target=attend, daemon=True).start()
+    return device
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
+import signal
 import struct
 import sys
 import warnings
@@ -20,6 +22,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _LENGTH = struct.Struct("<Q")
+_PR_SET_PDEATHSIG = 1
+"""For `prctl`: the signal that a process gets when the one that began it ends (Linux)."""
 
 
 def map_forked(
@@ -27,8 +31,8 @@ def map_forked(
 ) -> list[Result]:
     """`[function(item) for item in items]` in copies of this process, one for each core.
 
-    Only for a program that has no threads and has not begun to use a GPU: copies have neither. In threads where there
-    are no forks, or too few cores or items.
+    Only for a program that has no threads and has not begun to use a GPU: copies have neither. They end when it ends.
+    In threads where there are no forks, or too few cores or items.
 
     Args:
         function: What it returns comes back as a pickle.
@@ -59,11 +63,16 @@ def map_forked(
 def _begin(function: Callable[[Item], Result], items: Sequence[Item]) -> tuple[int, BinaryIO]:
     """Number of the copy that works on these, and where its answer comes from."""
     answer, goes_to = os.pipe()
+    system, here = ctypes.CDLL(None), os.getpid()
     with warnings.catch_warnings():
         # NumPy's own threads are at rest, and know how to begin anew.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        # They hold each other's pipes: without this they would wait forever for somebody to read.
+        system.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != here:
+            os._exit(1)
         _work(function, items, goes_to)
     os.close(goes_to)
     return child, os.fdopen(answer, "rb")

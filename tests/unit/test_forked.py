@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from meshwright.device import map_threads
+from meshwright.device import cpu_threads, map_threads
 from meshwright.forked import map_forked
 
 
@@ -50,3 +52,27 @@ def test_arrays_larger_than_a_pipe_come_whole() -> None:
 def test_copies_have_threads_of_their_own() -> None:
     assert map_threads(abs, [-1, 2]) == [1, 2]  # from here on this process has some
     assert map_forked(lambda item: map_threads(abs, [item, -item]), [3, 4]) == [[3, 3], [4, 4]]
+
+
+SCRIPT = """
+import time
+from meshwright.forked import map_forked
+
+def wait(item):
+    print(item, flush=True)
+    time.sleep(600)
+
+map_forked(wait, ["one", "two"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="copies are made on Linux only")
+def test_copies_end_with_the_process_that_made_them() -> None:
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    if cpu_threads() > 1:
+        assert {process.stdout.readline(), process.stdout.readline()} == {b"one\n", b"two\n"}
+    process.kill()
+    assert process.stdout.read() == b""  # this ends when nobody is left who could write
+    process.stdout.close()
+    process.wait()
