@@ -128,3 +128,20 @@ def test_waiting_can_be_stopped() -> None:
         ahead.result("read", SilentMonitor())
     ahead.close()
     assert ahead._process.returncode is not None
+
+
+@pytest.mark.slow
+def test_a_run_takes_what_was_found_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("done twice")
+
+    for stage in ("read", "find_cameras", "carve"):
+        monkeypatch.setattr(f"meshwright.pipeline.{stage}", never)
+    options = {"quality": "draft", "model": "hull", "device": "cpu"}
+    ahead = Ahead(EXAMPLE, options)
+    try:
+        result = reconstruct(EXAMPLE, tmp_path / "out", ahead=ahead, **options)
+    finally:
+        ahead.close()
+    assert result.status == "normal"
+    assert {"read", "cameras", "shape"} <= set(result.timings)
