@@ -345,7 +345,7 @@ def test_an_output_must_not_replace_its_input(tmp_path: Path) -> None:
 
 
 def test_an_output_of_others_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "read_inputs", lambda *_, **__: pytest.fail("the views were read"))
+    monkeypatch.setattr(pipeline, "read", lambda *_, **__: pytest.fail("the views were read"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("")
     with pytest.raises(OutputError, match=r"thesis\.txt"):
