@@ -103,6 +103,27 @@ def cells_across(plane: Plane, a: wp.vec2, b: wp.vec2, c: wp.vec2, y: float, spa
     return cells_between(c, a, plane.lean[2], y, left)
 
 
+@wp.struct
+class Line:
+    """What a triangle covers of a row of cells, and how high it is there."""
+
+    first: wp.int32  # column
+    last: wp.int32  # included
+    start: wp.float32  # the height at the centre of column 0
+
+
+@wp.func
+def line_at(plane: Plane, a: wp.vec2, b: wp.vec2, c: wp.vec2, height: float, box: Box, row: wp.int32) -> Line:
+    """A row of a triangle whose corner `a` is at `height`."""
+    y = wp.float32(row) + 0.5
+    span = cells_across(plane, a, b, c, y, wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x)))
+    line = Line()
+    line.first = wp.int32(span[0])
+    line.last = wp.int32(span[1])
+    line.start = height + plane.slope[1] * (y - a[1]) + plane.slope[0] * (0.5 - a[0])
+    return line
+
+
 @wp.func
 def level_at(plane: Plane, start: float, x: wp.int32) -> float:
     """The height `x` columns from the start of a row, kept between the corners': the slope of a sliver is anything."""
@@ -171,12 +192,9 @@ def raise_height_kernel(
         for y in range(box.low_y, box.high_y + 1):
             row = begin[chart] + y * columns
             if row >= first and row < stop:
-                line = wp.float32(y) + 0.5
-                span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
-                span = cells_across(plane, a, b, c, line, span)
-                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
-                for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
-                    top[row + x] = wp.max(top[row + x], level_at(plane, start, x))
+                line = line_at(plane, a, b, c, heights[f][0], box, y)
+                for x in range(line.first, line.last + 1):
+                    top[row + x] = wp.max(top[row + x], level_at(plane, line.start, x))
 
 
 @wp.kernel
@@ -208,13 +226,10 @@ def find_hidden_kernel(
         for y in range(box.low_y, box.high_y + 1):
             row = begin[chart] + y * columns
             if row >= first and row < stop:
-                line = wp.float32(y) + 0.5
-                span = wp.vec2(wp.float32(box.low_x), wp.float32(box.high_x))
-                span = cells_across(plane, a, b, c, line, span)
+                line = line_at(plane, a, b, c, heights[f][0], box, y)
                 # A cell centre on a shared edge may count for both faces; they then agree about the height.
-                start = heights[f][0] + plane.slope[1] * (line - a[1]) + plane.slope[0] * (0.5 - a[0])
-                for x in range(wp.int32(span[0]), wp.int32(span[1]) + 1):
-                    if level_at(plane, start, x) < top[row + x] - slack:
+                for x in range(line.first, line.last + 1):
+                    if level_at(plane, line.start, x) < top[row + x] - slack:
                         hidden[f] = wp.uint8(1)
                         return
 
