@@ -31,15 +31,16 @@ def map_forked(
 ) -> list[Result]:
     """`[function(item) for item in items]` in copies of this process, one for each core.
 
-    Only for a program that has no threads and has not begun to use a GPU: copies have neither. They end when it ends.
-    In threads where there are no forks, or too few cores or items.
+    Only for a program that has not begun to use a GPU, and whose threads are at rest (those of `map_threads` are,
+    between calls): copies have neither. They end when it ends. In threads where there are no forks, or too few cores or
+    items.
 
     Args:
         function: What it returns comes back as a pickle.
         items: What it is called with.
         meanwhile: Is called once the others work.
     Raises:
-        RuntimeError: One of the others failed, for whatever reason.
+        RuntimeError: One of the copies failed, for whatever reason; in threads what `function` raised is raised.
     """
     items = list(items)
     count = min(cpu_threads(), len(items))

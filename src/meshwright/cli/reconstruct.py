@@ -163,7 +163,7 @@ def _run(source: Path, output: Path, options: dict[str, object], ahead: Ahead | 
 
     config = ReconstructConfig(**options)  # type: ignore[arg-type]  # says what is wrong before anything is shown
     plan = Plan(pipeline.stages(AVAILABLE_MODELS[config.model], config.lighting))
-    pick_device(config.device)
+    pick_device(config.device)  # with a GPU this imports torch
     # What imports made stays: nobody has to look through it for garbage again.
     gc.freeze()
     with show_progress(plan, as_json=as_json) as monitor:
